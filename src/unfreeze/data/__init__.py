@@ -1,0 +1,1 @@
+"""Data: sources, audit, cleaning, splits, augmentation."""

@@ -1,0 +1,112 @@
+"""What a method is: three slots over the layer stack, of which most fill only one. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from unfreeze.registry import Card
+
+if TYPE_CHECKING:
+    from unfreeze.models.pretrained import Pretrained
+    from unfreeze.recipe import Recipe
+    from unfreeze.train.hooks import Hook
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A stretch of training with one set of learning groups.
+
+    Parameters
+    ----------
+    name : str
+        Shown in tables.
+    learn : tuple of str
+        Names of the groups that learn.
+    epochs : float
+        Its length; with `until="plateau"` the most that it may take.
+    until : "epochs" or "plateau"
+        "plateau" ends the phase after the first epoch without gain on validation.
+    lr : float or None
+        Rate at scale 1; None takes the recipe's rate.
+    scales : mapping of group name to float
+        Factor on the rate of a group; 1 where absent.
+    """
+
+    name: str
+    learn: tuple[str, ...]
+    epochs: float
+    until: Literal["epochs", "plateau"] = "epochs"
+    lr: float | None = None
+    scales: Mapping[str, float] = field(default_factory=dict)
+
+    def scaled(self, factors: Mapping[str, float]) -> Phase:
+        """The same phase with further factors on the groups' rates."""
+        scales = {name: self.scales.get(name, 1.0) * factors.get(name, 1.0) for name in self.learn}
+        return replace(self, scales={name: scale for name, scale in scales.items() if scale != 1.0})
+
+
+@dataclass(frozen=True)
+class StackView:
+    """What a method may know of a stack: the groups' names and sizes, lowest first; the last is the head."""
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def head(self) -> str:
+        """The new head's name."""
+        return self.names[-1]
+
+    def last(self, k: int) -> tuple[str, ...]:
+        """The topmost k groups."""
+        return self.names[max(0, len(self.names) - k) :]
+
+
+@dataclass(frozen=True)
+class MethodContext:
+    """What a method knows when it plans.
+
+    `argument` is what follows the colon in `last:2`, or None; `epochs` is the whole run's length.
+    """
+
+    stack: StackView
+    argument: str | None
+    epochs: float
+
+
+def no_rewrite(pretrained: Pretrained, recipe: Recipe) -> None:
+    """Leave the model as it is."""
+
+
+def no_hooks(recipe: Recipe) -> Sequence[Hook]:
+    """No hooks of its own."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Method:
+    """A named way to fine-tune.
+
+    Parameters
+    ----------
+    card : Card
+    phases : callable (MethodContext) -> sequence of Phase
+        Which groups learn, when, and how fast.
+    rewrite : callable (Pretrained, Recipe) -> None
+        Changes the module in place before the stack is built.
+    hooks : callable (Recipe) -> sequence of Hook
+    argument : str or None
+        What may follow the colon, for help and messages: "k". None: nothing may.
+    default_argument : str or None
+        Taken when nothing follows; None with an `argument` set means that one must.
+    """
+
+    card: Card
+    phases: Callable[[MethodContext], Sequence[Phase]]
+    rewrite: Callable[[Pretrained, Recipe], None] = no_rewrite
+    hooks: Callable[[Recipe], Sequence[Hook]] = no_hooks
+    argument: str | None = None
+    default_argument: str | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Pre-trained models: families, sources, preprocessing, saving and loading."""

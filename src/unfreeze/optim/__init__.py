@@ -1,0 +1,1 @@
+"""Optimizers, schedules and the parameter groups of a stack."""

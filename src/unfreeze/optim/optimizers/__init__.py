@@ -1,0 +1,34 @@
+"""Optimizers: one file each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from unfreeze.registry import Card, Registry
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class OptimizerEntry:
+    """A named optimizer.
+
+    Parameters
+    ----------
+    card : Card
+    make : callable (parameter groups, lr) -> torch Optimizer
+        Groups are dicts with `params`, `lr`, `weight_decay`. State must be tensors and plain numbers only, so
+        that it can be stored without pickle, and be allocated only when a parameter first has a gradient.
+    rate : float
+        Factor on the families' rates, which are for AdamW (SGD needs about a hundred times more).
+    """
+
+    card: Card
+    make: Callable[[list[dict[str, Any]], float], Optimizer]
+    rate: float = 1.0
+
+
+OPTIMIZERS: Registry[OptimizerEntry] = Registry("optimizer", "unfreeze.optim.optimizers", "OPTIMIZER")

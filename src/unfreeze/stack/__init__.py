@@ -1,0 +1,1 @@
+"""The layer stack: groups, frontier, ledger, replay."""

@@ -1,0 +1,74 @@
+"""What a task is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from unfreeze.data.manifest import Manifest, Target
+from unfreeze.registry import Card
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A batch's loss: the sum over rows and what to divide it by, so that accumulation over
+    micro-batches gives the mean over the whole batch."""
+
+    total: Tensor
+    weight: Tensor
+
+
+class Task(Protocol):
+    """What is predicted: encoding of targets, head size, loss, decoding, metrics, and how a prediction is shown."""
+
+    name: str
+    card: Card
+
+    def outputs(self, manifest: Manifest) -> int:
+        """How many outputs the head needs."""
+
+    def encode(self, target: Target, manifest: Manifest) -> Tensor:
+        """One target as a tensor (no batch dimension). Raises PreflightError when the head has no such label."""
+
+    def loss(self, outputs: Tensor, targets: Tensor, options: LossOptions) -> Loss:
+        """Loss of a batch; `targets` may be soft (mixup) where the task allows it."""
+
+    def decode(self, outputs: Tensor, manifest: Manifest) -> list[dict[str, Any]]:
+        """One plain dict per row: `prediction`, and `probabilities` or the like, for people and JSON."""
+
+    def scorer(self, manifest: Manifest) -> Scorer:
+        """An empty streaming scorer."""
+
+    def default_metric(self, manifest: Manifest) -> str:
+        """The name of the metric that model choice uses."""
+
+    def baseline(self, train: Sequence[Target], manifest: Manifest) -> tuple[str, Tensor]:
+        """The simplest honest alternative: its name ("majority class") and the one row of outputs that it always gives."""
+
+    def show(self, outputs: Tensor, targets: Tensor, manifest: Manifest) -> str:
+        """One line for the preflight and for people: what the targets of a row mean."""
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """What the recipe says about the loss. `class_weights` has one entry per class, mean 1 over the training rows."""
+
+    name: str | None = None
+    label_smoothing: float = 0.0
+    class_weights: Tensor | None = None
+
+
+class Scorer(Protocol):
+    """Streams batches, keeps what metrics need and never all outputs."""
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Take in a batch of outputs (rows, outputs) and encoded targets."""
+
+    def compute(self) -> dict[str, float]:
+        """Every metric of the task, by name."""
+
+    def intervals(self, resamples: int, seed: int) -> dict[str, tuple[float, float]]:
+        """95 % bootstrap interval of each metric; {} when resamples is 0."""

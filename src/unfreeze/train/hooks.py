@@ -1,0 +1,78 @@
+"""The typed points of the loop at which a technique may act. The loop knows none by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from unfreeze.models.pretrained import Batch
+
+if TYPE_CHECKING:
+    from unfreeze.methods import Phase
+    from unfreeze.stack.groups import LayerStack
+
+
+@dataclass
+class LoopState:
+    """What the loop knows, for hooks to read. `step` counts updates over the whole run, `epoch` whole
+    epochs over the whole run, `phase_epoch` those of this phase. `validation` holds the latest figures,
+    `score` the selection metric turned so that more is better, `best` its best so far in the run."""
+
+    stack: LayerStack
+    phase: Phase | None = None
+    phase_index: int = 0
+    step: int = 0
+    epoch: int = 0
+    phase_epoch: int = 0
+    validation: Mapping[str, float] = field(default_factory=dict)
+    score: float = float("-inf")
+    best: float = float("-inf")
+    stop_phase: bool = False
+    stop_run: bool = False
+
+
+class Hook:
+    """Does nothing; a technique overrides the points that it needs.
+
+    State that has to survive an interruption is returned by `state` as tensors and given back to
+    `restore`; everything else must follow from `LoopState`.
+    """
+
+    def before_phase(self, loop: LoopState) -> None:
+        """The phase's groups have been set to learn."""
+
+    def before_step(self, loop: LoopState) -> None:
+        """Before the forward pass of an update."""
+
+    def transform(self, loop: LoopState, batch: Batch, targets: Tensor) -> tuple[Batch, Tensor]:
+        """Change a training batch (mixup): targets may become soft."""
+        return batch, targets
+
+    def penalty(self, loop: LoopState) -> Tensor | None:
+        """A term added to the loss once per update."""
+        return None
+
+    def after_backward(self, loop: LoopState) -> None:
+        """All gradients of an update are there, not yet clipped."""
+
+    def after_step(self, loop: LoopState) -> None:
+        """The weights have been updated."""
+
+    def before_evaluation(self, loop: LoopState) -> None:
+        """Validation is about to run: averaged weights may be put in place."""
+
+    def after_evaluation(self, loop: LoopState) -> None:
+        """Validation has run and, if it was the best, the weights have been kept."""
+
+    def after_epoch(self, loop: LoopState) -> None:
+        """Set `loop.stop_phase` or `loop.stop_run` to end early."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint has to hold."""
+        return {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from `state`."""
