@@ -114,7 +114,7 @@ class TrainingRecipe:
     augment: list[str] | None = option(None, "augmentations of training data, such as flip, crop, mixup:0.2; none: decided")
     precision: Literal["auto", "float32", "bf16"] = option("auto", "arithmetic of the forward and backward pass")
     replay: bool = option(True, "compute what is frozen once per sample")
-    checkpoint_every: Positive = option(60.0, "seconds between checkpoints within an epoch; there is one after each epoch")
+    checkpoint_every: Positive = option(60.0, "seconds between checkpoints: the most that a crash can cost")
     checkpoint_steps: Count | None = option(None, "updates between checkpoints, instead of seconds")
     device: str | None = option(None, "cpu, cuda, mps; none: the best there is")
     threads: Count | None = option(None, "CPU threads; none: all cores")

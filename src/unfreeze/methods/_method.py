@@ -31,7 +31,8 @@ class Phase:
     lr : float or None
         Rate at scale 1; None takes the recipe's rate.
     scales : mapping of group name to float
-        Factor on the rate of a group; 1 where absent.
+        Factor on the rate of a group; 1 where absent. The head has a rate of its own (training.head_lr) unless it
+        is named here or `lr` is set; then it learns at `lr` (or the recipe's rate) times its factor.
     """
 
     name: str
@@ -44,7 +45,9 @@ class Phase:
     def scaled(self, factors: Mapping[str, float]) -> Phase:
         """The same phase with further factors on the groups' rates."""
         scales = {name: self.scales.get(name, 1.0) * factors.get(name, 1.0) for name in self.learn}
-        return replace(self, scales={name: scale for name, scale in scales.items() if scale != 1.0})
+        # A stated scale of 1 stays: it gives the head the rate of the other groups instead of its own.
+        kept = {name: scale for name, scale in scales.items() if scale != 1.0 or name in self.scales}
+        return replace(self, scales=kept)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,11 @@ class Method:
     argument : str or None
         What may follow the colon, for help and messages: "k". None: nothing may.
     default_argument : str or None
-        Taken when nothing follows; None with an `argument` set means that one must.
+        Taken when nothing follows; None with an `argument` set means that one must, unless `optional`.
+    optional : bool
+        The argument may be left out, and the method then decides.
+    random_weights : bool
+        The model is loaded with its own initialisation instead of the pre-trained weights.
     """
 
     card: Card
@@ -110,3 +117,5 @@ class Method:
     argument: str | None = None
     default_argument: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    optional: bool = False
+    random_weights: bool = False

@@ -133,8 +133,9 @@ def _place(
     for index, (pattern, regex) in enumerate(zip(patterns, compiled, strict=True)):
         match = regex.match(name)
         if match:
-            numbers = tuple(int(number) for number in match.groups() if number is not None)
-            return index, numbers if "{}" in pattern.name else ()
+            if "{}" not in pattern.name:
+                return index, ()
+            return index, tuple(int(number) for number in match.groups() if number is not None)
     return None
 
 
@@ -152,7 +153,9 @@ def _tied(module: nn.Module) -> dict[str, str]:
 
 def _outermost(stack: LayerStack, group: LayerGroup) -> list[tuple[str, nn.Module]]:
     own = {*group.parameters, *group.buffers}
-    everything = [name for other in stack.groups for name in (*other.parameters, *other.buffers)]
+    # A tied parameter is owned under each of its names: the module that is called may be that of an alias.
+    own |= {alias for alias, name in stack.tied.items() if name in own}
+    everything = [name for other in stack.groups for name in (*other.parameters, *other.buffers)] + list(stack.tied)
     found: list[tuple[str, nn.Module]] = []
     for name, module in stack.module.named_modules():
         if any(name == outer or name.startswith(outer + ".") for outer, _ in found):

@@ -26,6 +26,7 @@ class Task(Protocol):
 
     name: str
     card: Card
+    losses: tuple[str, ...]
 
     def outputs(self, manifest: Manifest) -> int:
         """How many outputs the head needs."""
@@ -33,8 +34,11 @@ class Task(Protocol):
     def encode(self, target: Target, manifest: Manifest) -> Tensor:
         """One target as a tensor (no batch dimension). Raises PreflightError when the head has no such label."""
 
+    def soften(self, targets: Tensor, manifest: Manifest) -> Tensor:
+        """A batch of encoded targets as numbers that can be mixed (one-hot rows for classes)."""
+
     def loss(self, outputs: Tensor, targets: Tensor, options: LossOptions) -> Loss:
-        """Loss of a batch; `targets` may be soft (mixup) where the task allows it."""
+        """Loss of a batch; `targets` are encoded or soft (mixup). Raises RecipeError on an unknown loss."""
 
     def decode(self, outputs: Tensor, manifest: Manifest) -> list[dict[str, Any]]:
         """One plain dict per row: `prediction`, and `probabilities` or the like, for people and JSON."""
@@ -45,11 +49,17 @@ class Task(Protocol):
     def default_metric(self, manifest: Manifest) -> str:
         """The name of the metric that model choice uses."""
 
+    def higher_is_better(self, metric: str) -> bool:
+        """Whether more of that metric is better."""
+
     def baseline(self, train: Sequence[Target], manifest: Manifest) -> tuple[str, Tensor]:
-        """The simplest honest alternative: its name ("majority class") and the one row of outputs that it always gives."""
+        """The simplest honest alternative: its name ("majority class") and the row of outputs that it always gives."""
 
     def show(self, outputs: Tensor, targets: Tensor, manifest: Manifest) -> str:
-        """One line for the preflight and for people: what the targets of a row mean."""
+        """One line for the preflight and for people: what one row's target means and what the model says.
+
+        `outputs` has shape (outputs,); `targets` is what `encode` gives, or a soft row.
+        """
 
 
 @dataclass(frozen=True)

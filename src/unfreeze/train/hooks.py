@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class LoopState:
     """What the loop knows, for hooks to read. `step` counts updates over the whole run, `epoch` whole
     epochs over the whole run, `phase_epoch` those of this phase. `validation` holds the latest figures,
-    `score` the selection metric turned so that more is better, `best` its best so far in the run."""
+    `score` the selection metric turned so that more is better, `best` its best so far in the run. `loss` and
+    `lr` are those of the latest update (`lr` of the topmost group that learns)."""
 
     stack: LayerStack
     phase: Phase | None = None
@@ -30,6 +31,8 @@ class LoopState:
     validation: Mapping[str, float] = field(default_factory=dict)
     score: float = float("-inf")
     best: float = float("-inf")
+    loss: float = float("nan")
+    lr: float = 0.0
     stop_phase: bool = False
     stop_run: bool = False
 

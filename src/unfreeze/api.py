@@ -1,0 +1,353 @@
+"""The sentence layer: fit, plan, load, evaluate, predict, resume, compare, inspect.
+
+>>> run = unfreeze.fit("reviews.csv", target="stars")     # doctest: +SKIP
+>>> run.metrics["accuracy"], run.predict(["What a film!"])  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unfreeze.data.io import write_quarantine
+from unfreeze.data.manifest import Prepared
+from unfreeze.data.prepare import prepare
+from unfreeze.errors import Interrupted, RecipeError, RunError, UnfreezeError, nearest
+from unfreeze.evaluation.finish import evaluate_and_save
+from unfreeze.methods import METHODS
+from unfreeze.methods._parse import parse_method
+from unfreeze.planning import Plan, make_plan
+from unfreeze.progress import Progress, Silent
+from unfreeze.recipe import Recipe
+from unfreeze.recipe_io import dump_recipe, with_values
+from unfreeze.run import MANIFEST, RECIPE, RESULT, Run, new_run_folder, open_run, set_status
+from unfreeze.tasks._task import LossOptions
+from unfreeze.train.early_stopping import EarlyStopping
+from unfreeze.train.ema import ExponentialAverage
+from unfreeze.train.files import write_bytes, write_json
+from unfreeze.train.hooks import Hook
+from unfreeze.train.job import Job
+from unfreeze.train.l2_sp import StartingPoint
+from unfreeze.train.loop import Training
+from unfreeze.train.preflight import preflight
+
+
+def fit(
+    data: Any = None, model: str | None = None, *, recipe: Recipe | None = None, progress: Progress | None = None, **options: Any
+) -> Run:
+    """Fine-tune a pre-trained model on data and prove the result.
+
+    Parameters
+    ----------
+    data : path, Hub id, DataFrame, list of (input, label), list of dicts, dict of columns or of splits, Dataset
+    model : str, optional
+        Hub id, timm name, local folder or embedded name. None takes the embedded model of the modality.
+    recipe : Recipe, optional
+        Where to start from; `data`, `model` and options override it.
+    **options
+        Any field of the recipe by its own name (`epochs=3`, `target="stars"`), `method="last:2"`, `task=…`,
+        `output="folder"`, or with its section and two underscores (`training__loss="focal"`).
+
+    Raises
+    ------
+    UserError
+        What was said or given cannot be used. Nothing has been trained.
+    Interrupted
+        Ctrl-C; `unfreeze.resume` continues.
+    """
+    asked, objects = recipe_of(data, model, recipe, options)
+    return fit_recipe(asked, progress=progress, objects=objects)
+
+
+def plan(data: Any = None, model: str | None = None, *, recipe: Recipe | None = None, **options: Any) -> Plan:
+    """What `fit` with the same arguments would do, without training."""
+    asked, objects = recipe_of(data, model, recipe, options)
+    return plan_recipe(asked, objects=objects)
+
+
+def inspect_data(data: Any, **options: Any) -> Prepared:
+    """The audit of some data: columns, task, splits, findings, and what would be left out."""
+    asked, objects = recipe_of(data, None, None, options)
+    return inspect_recipe(asked, objects=objects)
+
+
+def load(path: str | Path) -> Run:
+    """A run by its folder."""
+    return open_run(path)
+
+
+def evaluate(path: str | Path, data: Any) -> dict[str, Any]:
+    """Figures of a run's model on labelled data."""
+    return open_run(path).evaluate(data)
+
+
+def predict(path: str | Path, data: Any) -> list[dict[str, Any]]:
+    """Predictions of a run's model."""
+    return open_run(path).predict(data)
+
+
+def compare(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
+    """One row per run: model, method, test figures with intervals, share that learned, seconds; best first.
+
+    Raises
+    ------
+    RunError
+        If the runs' tasks differ, since their figures then cannot be compared.
+    """
+    runs = [open_run(path) for path in paths]
+    tasks = {run.manifest.task for run in runs}
+    if len(tasks) > 1:
+        raise RunError(f"The runs solve different tasks ({', '.join(sorted(tasks))}): their figures do not compare.")
+    rows = [_comparison(run) for run in runs]
+    tests = {row["test_fingerprint"] for row in rows}
+    for row in rows:
+        row["same_test"] = len(tests) == 1
+    sign = -1 if runs and runs[0].task.higher_is_better(rows[0]["metric"]) else 1
+    return sorted(rows, key=lambda row: sign * (row["test"].get(row["metric"]) or {"value": 0.0})["value"])
+
+
+def _comparison(run: Run) -> dict[str, Any]:
+    result = run.result
+    return {
+        "run": str(run.path),
+        "model": result["model"]["name"],
+        "method": result["method"],
+        "metric": result["metric"],
+        "test": result["test"],
+        "learned_share": result["learned_parameters"] / result["parameters"],
+        "seconds": result["seconds"],
+        "test_fingerprint": result["test_fingerprint"],
+    }
+
+
+def fit_recipe(recipe: Recipe, *, progress: Progress | None = None, objects: object | None = None) -> Run:
+    """`fit` for a recipe that is already made."""
+    progress = progress or Silent()
+    started = time.perf_counter()
+    _threads(recipe)
+    made = make_plan(recipe, objects, progress)
+    job = make_job(made, Path(), progress)
+    made.preflight = preflight(job)
+    method = "phases" if made.recipe.method.phases else made.recipe.method.name
+    stem = f"{Path(made.manifest.source).stem}-{Path(made.recipe.model.name or '').name}-{method}"
+    folder = new_run_folder(made.recipe.output.folder, stem, made.recipe.output.overwrite)
+    job.folder = folder
+    write_bytes(folder / RECIPE, dump_recipe(made.recipe, made.reasons).encode())
+    write_json(folder / MANIFEST, made.manifest.to_dict())
+    write_quarantine(folder / "quarantine.jsonl", made.prepared.quarantine)
+    progress.start(made)
+    return _train(made, job, started, progress)
+
+
+def plan_recipe(recipe: Recipe, *, objects: object | None = None, progress: Progress | None = None) -> Plan:
+    """`plan` for a recipe that is already made."""
+    _threads(recipe)
+    made = make_plan(recipe, objects, progress)
+    made.preflight = preflight(make_job(made, Path(), Silent()))
+    return made
+
+
+def inspect_recipe(recipe: Recipe, *, objects: object | None = None) -> Prepared:
+    """`inspect_data` for a recipe that is already made."""
+    return prepare(recipe.data, task=recipe.task, seed=recipe.seed, objects=objects)
+
+
+def resume(path: str | Path, *, progress: Progress | None = None, data: object | None = None) -> Run:
+    """Continue an interrupted run to the result that it would have had without the interruption.
+
+    Parameters
+    ----------
+    data : object, optional
+        The same data again, for a run whose data were passed in Python.
+
+    Raises
+    ------
+    RunError
+        If the data or the pre-trained weights are not the same as when the run began.
+    """
+    progress = progress or Silent()
+    run = open_run(path)
+    if (run.path / RESULT).exists():
+        progress.note("this run is finished already")
+        return run
+    started = time.perf_counter()
+    if run.recipe.data.path is None and data is None:
+        raise RunError(f"The data of '{run.path}' were passed in Python: pass them again, resume(path, data=…).")
+    _threads(run.recipe)
+    made = make_plan(run.recipe, data, progress)
+    if made.manifest.fingerprint != run.manifest.fingerprint:
+        raise RunError(
+            f"The data of '{run.path}' have changed since the run began (fingerprint "
+            f"{made.manifest.fingerprint[:12]} instead of {run.manifest.fingerprint[:12]}): it cannot be continued."
+        )
+    before = _weights_before(run.path)
+    if before and made.pretrained.provenance.sha256 != before:
+        raise RunError(f"The pre-trained weights of '{run.path}' are not those that the run began with.")
+    job = make_job(made, run.path, progress)
+    made.preflight = preflight(job)
+    progress.start(made)
+    return _train(made, job, started, progress)
+
+
+def make_job(made: Plan, folder: Path, progress: Progress) -> Job:
+    """Put everything together that the loop needs."""
+    recipe = made.recipe
+    device = torch.device(recipe.training.device or "cpu")
+    made.pretrained.module.to(device)
+    train, validation = made.feeds["train"], made.feeds.get("validation")
+    weights = _class_weights(made)
+    return Job(
+        recipe=recipe,
+        manifest=made.manifest,
+        pretrained=made.pretrained,
+        stack=made.stack,
+        task=made.task,
+        phases=made.phases,
+        train=train,
+        validation=validation if validation is not None and len(validation) else None,
+        folder=folder,
+        progress=progress,
+        device=device,
+        loss_options=LossOptions(
+            name=recipe.training.loss,
+            label_smoothing=recipe.training.label_smoothing,
+            class_weights=weights.to(device) if recipe.training.class_weights == "balanced" else None,
+        ),
+        metric=recipe.evaluation.metric or made.task.default_metric(made.manifest),
+        hooks=_hooks(made, folder),
+        row_weights=weights[train.targets].tolist() if recipe.training.sampling == "balanced" else None,
+    )
+
+
+def _hooks(made: Plan, folder: Path) -> list[Hook]:
+    recipe = made.recipe
+    hooks: list[Hook] = []
+    if recipe.method.name and not recipe.method.phases:
+        hooks.extend(METHODS.get(parse_method(recipe.method.name)[0]).hooks(recipe))
+    if recipe.method.l2_sp:
+        hooks.append(StartingPoint(recipe.method.l2_sp))
+    if recipe.training.ema:
+        hooks.append(ExponentialAverage(recipe.training.ema))
+    if recipe.training.early_stopping:
+        hooks.append(EarlyStopping(recipe.training.early_stopping, len(made.phases)))
+    return hooks
+
+
+def _class_weights(made: Plan) -> torch.Tensor:
+    """Weights inverse to the classes' frequency, 1 on average over the training rows."""
+    if made.manifest.task != "classification":
+        return torch.ones(1)
+    counts = torch.bincount(made.feeds["train"].targets, minlength=len(made.manifest.labels)).float()
+    present = counts > 0
+    return torch.where(present, counts.sum() / (present.sum() * counts.clamp(min=1)), 0.0)
+
+
+def _train(made: Plan, job: Job, started: float, progress: Progress) -> Run:
+    folder = job.folder
+    _add_tensorboard(job)
+    set_status(folder, "running", weights=made.pretrained.provenance.sha256)
+    try:
+        training = Training(job)
+        at = training.run()
+        trained = time.perf_counter() - started
+        result = evaluate_and_save(job, made.feeds.get("test"), at, trained, progress)
+        result["seconds"] = time.perf_counter() - started
+        result["provenance"] = asdict(made.pretrained.provenance)
+        result["preflight"] = made.preflight
+        write_json(folder / RESULT, result)
+    except (Interrupted, KeyboardInterrupt):
+        set_status(folder, "interrupted", weights=made.pretrained.provenance.sha256)
+        progress.finish({})
+        raise Interrupted(f"Interrupted. Continue with: unfreeze resume {folder}") from None
+    except BaseException as error:
+        _say_failed(folder, made, error)
+        progress.finish({})
+        raise
+    set_status(folder, "finished", weights=made.pretrained.provenance.sha256)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    progress.finish(result)
+    return Run(folder)
+
+
+def _say_failed(folder: Path, made: Plan, error: BaseException) -> None:
+    """Leave a note of what went wrong; on a full disk even that may not be possible."""
+    try:
+        set_status(folder, "failed", weights=made.pretrained.provenance.sha256, error=str(error))
+    except (OSError, UnfreezeError):
+        return
+
+
+def _add_tensorboard(job: Job) -> None:
+    if job.recipe.output.tensorboard:
+        from unfreeze.train.tensorboard import EventFiles
+
+        job.hooks = [*job.hooks, EventFiles(job.folder / "tensorboard")]
+
+
+def _weights_before(folder: Path) -> str | None:
+    from unfreeze.run import STATUS
+    from unfreeze.train.files import read_json
+
+    value = read_json(folder / STATUS).get("weights")
+    return None if value is None else str(value)
+
+
+def _threads(recipe: Recipe) -> None:
+    if recipe.training.threads:
+        torch.set_num_threads(recipe.training.threads)
+
+
+def recipe_of(
+    data: Any, model: str | None, recipe: Recipe | None, options: dict[str, Any]
+) -> tuple[Recipe, object | None]:
+    """A recipe from keyword arguments, and the data if they are objects and not a place.
+
+    Raises
+    ------
+    RecipeError
+        With every unknown option and its nearest name.
+    """
+    values: dict[str, Any] = {} if model is None else {"model.name": model}
+    objects = None
+    if isinstance(data, (str, Path)):
+        values["data.path"] = str(data)
+    else:
+        objects = data
+    short = _short_names()
+    problems = []
+    for option, value in options.items():
+        key = short.get(option, option.replace("__", "."))
+        if key in short.values():
+            values[key] = str(value) if isinstance(value, Path) else value
+        else:
+            problems.append(f"unknown option '{option}'. {nearest(option, short)}")
+    if problems:
+        raise RecipeError(problems)
+    return with_values(recipe or Recipe(), values), objects
+
+
+def _short_names() -> dict[str, str]:
+    """Every field's own name to its dotted key; of two alike the training one wins, the other needs its section."""
+    names: dict[str, str] = {}
+    for section in ("output", "evaluation", "data", "model", "method", "training"):
+        default = getattr(Recipe(), section)
+        assert is_dataclass(default)
+        for item in fields(default):
+            names[item.name] = f"{section}.{item.name}"
+            names[f"{section}.{item.name}"] = f"{section}.{item.name}"
+    names.pop("path"), names.pop("name")
+    return {
+        **names,
+        "task": "task",
+        "seed": "seed",
+        "method": "method.name",
+        "output": "output.folder",
+        "validation": "data.validation",
+        "test": "data.test",
+    }

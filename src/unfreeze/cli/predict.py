@@ -1,0 +1,73 @@
+"""`unfreeze predict`: what a run says about new data."""
+
+from __future__ import annotations
+
+import csv
+import json as json_format
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unfreeze.cli._options import JSON
+from unfreeze.cli._output import emit, only_document, plain, show
+from unfreeze.cli.evaluate import RUN
+from unfreeze.cli.tables import predictions_table, words
+from unfreeze.errors import RunError
+
+FILE = Annotated[
+    str, typer.Argument(metavar="FILE", help="a table, an image or a folder of images", show_default=False)
+]
+OUTPUT = Annotated[
+    Path | None, typer.Option("--output", metavar="FILE", help="write all to a .csv or .jsonl file", show_default=False)
+]
+
+MOST_SHOWN = 20
+
+
+def predict(run: RUN, file: FILE, output: OUTPUT = None, json: JSON = False) -> None:
+    """Predict with RUN for every row of FILE."""
+    if output is not None and output.suffix.lower() not in {".csv", ".jsonl"}:
+        raise RunError(f"--output must end in .csv or .jsonl. Got '{output}' instead.")
+    from unfreeze import api
+
+    with only_document(json):
+        rows = api.load(run).predict(file)
+    if output is not None:
+        _write(rows, output)
+    if json:
+        emit(rows)
+        return
+    shown = rows if output is None else []
+    if shown:
+        show(predictions_table(shown[:MOST_SHOWN]))
+    if len(shown) > MOST_SHOWN:
+        show(words(f"{len(rows) - MOST_SHOWN:,} more: --output writes all to a file, --json prints them."))
+    if output is not None:
+        show(words(f"{len(rows):,} predictions: {output}"))
+
+
+def _write(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            if path.suffix.lower() == ".jsonl":
+                file.writelines(json_format.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows)
+                return
+            flat = [_flat(row) for row in rows]
+            writer = csv.DictWriter(file, list(dict.fromkeys(name for row in flat for name in row)))
+            writer.writeheader()
+            writer.writerows(flat)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror or error}).") from None
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested figures as columns of their own: `probabilities.cat`."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{name}.{inner}": item for inner, item in value.items()})
+        else:
+            flat[name] = json_format.dumps(plain(value)) if isinstance(value, (list, tuple)) else value
+    return flat

@@ -1,0 +1,239 @@
+"""From a source to examples: read, recognise, clean, split, and say what was done."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unfreeze.data import cleaning, fresh
+from unfreeze.data.audit import contradictions, examine
+from unfreeze.data.columns import Roles, recognise
+from unfreeze.data.duplicates import digest
+from unfreeze.data.manifest import (
+    SPLITS,
+    Examples,
+    ImageRef,
+    Input,
+    Manifest,
+    Prepared,
+    Quarantined,
+    SplitName,
+    Table,
+    Target,
+)
+from unfreeze.data.rows import Log, Rows, settle
+from unfreeze.data.sources import Reading, ReadOptions, read_source
+from unfreeze.data.sources._reading import joined, split_name
+from unfreeze.data.splitting import split as split_rows
+from unfreeze.data.targets import Unfit, read_targets, recognise_task
+from unfreeze.data.values import as_image, as_text, is_missing
+from unfreeze.errors import DataError
+from unfreeze.recipe import DataRecipe
+
+
+def prepare(recipe: DataRecipe, *, task: str | None, seed: int, objects: object | None = None) -> Prepared:
+    """Everything between what the user named and the examples that are learned from.
+
+    Parameters
+    ----------
+    task : "classification", "multilabel", "regression", or None to recognise it
+    seed : of the splits and of `max_rows`
+    objects : data given in Python instead of `recipe.path`
+
+    Raises
+    ------
+    DataError
+        If the data cannot be read or used; the message says which row, column or file.
+    """
+    reading = _read(recipe, objects)
+    table = reading.table
+    log = Log(table, list(reading.quarantine), list(reading.findings))
+    roles = recognise(table, recipe)
+    target_columns = [table.columns[name] for name in roles.targets]
+    task, task_reason = recognise_task(target_columns, task, recipe.separator)
+    targets = read_targets(target_columns, roles.targets, task, recipe.separator)
+    rows = _rows(table, roles, targets, recipe, log)
+    rows = _clean(rows, recipe, seed, log)
+    rows, split_reason = split_rows(rows, roles, recipe, seed, log)
+    rows = cleaning.unseen(rows, recipe, log)
+    _refuse_unusable(rows, task, recipe)
+    examine(rows, log)
+    source = "Python objects" if objects is not None else str(recipe.path)
+    return _prepared(rows, roles, source, task, task_reason, split_reason, log)
+
+
+def inputs_of(source: str | Path | object, manifest: Manifest, recipe: DataRecipe) -> Examples:
+    """New data to predict for, read with the columns that the manifest records; targets are "" (nan for numbers).
+
+    Rows that cannot be read are left out (`fresh.unlabelled` tells which and why), or raise with
+    `unreadable: fail`; `origin` names the rows that remain.
+    """
+    examples, bad = fresh.unlabelled(source, manifest, recipe)
+    if not len(examples):
+        reason = f" {bad[0].origin}: {bad[0].reason}" if bad else ""
+        raise DataError(f"There is no row to predict for.{reason}")
+    return examples
+
+
+def labelled(
+    source: str | Path | object, manifest: Manifest, recipe: DataRecipe
+) -> tuple[Examples, tuple[Quarantined, ...]]:
+    """New data to score, read with the columns and labels that the manifest records, and the rows left out."""
+    return fresh.labelled(source, manifest, recipe)
+
+
+def _read(recipe: DataRecipe, objects: object | None) -> Reading:
+    """The source and, where named, the further sources of validation and test."""
+    main = objects if objects is not None else recipe.path
+    if main is None:
+        raise DataError("No data: give a table, an image folder, a Hub data set or Python objects.")
+    options = ReadOptions(recipe.encoding)
+    reading = read_source(main, options)
+    sources: dict[SplitName, str | None] = {"validation": recipe.validation, "test": recipe.test}
+    further = {name: path for name, path in sources.items() if path}
+    if not further:
+        return reading
+    parts: list[tuple[SplitName | None, Reading]] = [("train", reading)]
+    for name, path in further.items():
+        part = read_source(path, options)
+        part.table.split = None
+        _absolute(part.table)
+        parts.append((name, part))
+    _absolute(reading.table)
+    return joined(parts)
+
+
+def _absolute(table: Table) -> None:
+    """Names of image files as images, so that tables of different folders can stand below each other."""
+    from unfreeze.data.columns import holds_images
+
+    for name, values in table.columns.items():
+        if table.root is not None and holds_images(values):
+            images = [as_image(value, table.root) for value in values]
+            table.columns[name] = [v if isinstance(i, str) else i for v, i in zip(values, images, strict=True)]
+
+
+def _rows(table: Table, roles: Roles, targets: Sequence[Any], recipe: DataRecipe, log: Log) -> Rows:
+    """Rows with usable values; what cannot be one is left out as unreadable."""
+    inputs, ill = _inputs(table, roles)
+    ill |= {i: str(target) for i, target in enumerate(targets) if isinstance(target, Unfit)}
+    splits: list[SplitName | None] = list(table.split) if table.split else [None] * len(table)
+    if roles.split:
+        values = table.columns[roles.split]
+        splits = [split_name(value) for value in values]
+        ill |= {
+            i: f"split '{as_text(values[i])}' is none of train, validation, test"
+            for i, split in enumerate(splits)
+            if split is None
+        }
+    groups = [None if is_missing(v) else as_text(v) for v in table.columns[roles.group]] if roles.group else None
+    count = len(table)
+    rows = Rows(
+        inputs, list(targets), groups or [None] * count, splits, table.origin, list(range(count)), [None] * count
+    )
+    if ill and len(ill) == count:
+        raise DataError(f"No row can be used; {table.origin[0]}: {ill[0]}.")
+    return settle(rows, ill, recipe.unreadable, "unreadable", "unreadable", "rows have values that cannot be used", log)
+
+
+def _inputs(table: Table, roles: Roles) -> tuple[list[Input | None], dict[int, str]]:
+    """One input per row (None where it is missing), and why some cannot be read."""
+    columns = [table.columns[name] for name in roles.inputs]
+    if roles.modality == "image":
+        found = [None if is_missing(value) else as_image(value, table.root) for value in columns[0]]
+        ill = {i: image for i, image in enumerate(found) if isinstance(image, str)}
+        return [image if isinstance(image, ImageRef) else None for image in found], ill
+    texts = [[as_text(value) for value in column] for column in columns]
+    if len(texts) == 1:
+        return list(texts[0]), {}
+    return [(first, second) for first, second in zip(texts[0], texts[1], strict=True)], {}
+
+
+def _clean(rows: Rows, recipe: DataRecipe, seed: int, log: Log) -> Rows:
+    """Everything that can be said of a row before it is known in which split it will be."""
+    rows = cleaning.missing(rows, recipe, log)
+    rows = cleaning.label_variants(rows, recipe, log)
+    if recipe.max_rows is not None:
+        rows = cleaning.at_most(rows, recipe, seed, [digest(item) for item in rows.inputs if item is not None], log)
+    rows = cleaning.unreadable(rows, recipe, log)
+    if not len(rows):
+        reason = f" For instance {log.quarantine[0].origin}: {log.quarantine[0].reason}." if log.quarantine else ""
+        raise DataError(f"No row is left after cleaning; {len(log.quarantine)} were left out.{reason}")
+    pairs = zip(rows.inputs, rows.facts, strict=True)
+    rows = rows.with_(digests=[digest(item, fact) for item, fact in pairs if item is not None])
+    rows = cleaning.duplicates(rows, recipe, log)
+    contradictions(rows, log)
+    return rows
+
+
+def _refuse_unusable(rows: Rows, task: str, recipe: DataRecipe) -> None:
+    """One class, one value, or a split without rows: nothing can be learned or measured."""
+    labels = sorted({label for target in rows.targets for label in cleaning.labels_of(target)})
+    if task == "classification" and len(labels) < 2:
+        raise DataError(f"There is only one class ({labels[0]!r}) in {len(rows)} rows; at least two are needed.")
+    if task == "multilabel" and not labels:
+        raise DataError("No row has any label.")
+    counts = Counter(rows.splits)
+    if task == "regression" and len({t for t, s in zip(rows.targets, rows.splits, strict=True) if s == "train"}) < 2:
+        raise DataError("The target has fewer than two distinct values in the training rows.")
+    wanted = [s for s, share in (("validation", recipe.validation_share), ("test", recipe.test_share)) if share > 0]
+    for split in ("train", *wanted):
+        if not counts[split]:  # type: ignore[index]
+            raise DataError(
+                f"Too few rows: {len(rows)} rows give none for {split}"
+                + (f" (groups of '{recipe.group}' stay whole)" if recipe.group else "")
+                + ". Add rows, or name the split's own source."
+            )
+
+
+def _prepared(
+    rows: Rows, roles: Roles, source: str, task: str, task_reason: str, split_reason: str, log: Log
+) -> Prepared:
+    splits: dict[SplitName, Examples] = {}
+    for split in SPLITS:
+        part = rows.only([i for i, s in enumerate(rows.splits) if s == split])
+        splits[split] = Examples(part.inputs, part.targets, part.origin)  # type: ignore[arg-type]
+    labels = {label for target in rows.targets for label in cleaning.labels_of(target)}
+    train = [t for t in splits["train"].targets if isinstance(t, float)]
+    manifest = Manifest(
+        source=source,
+        modality=roles.modality,
+        task=task,
+        task_reason=task_reason,
+        columns=roles.columns,
+        labels=tuple(sorted(labels, key=_label_order)),
+        rows={split: len(part) for split, part in splits.items()},
+        counts={split: _counts(part.targets) for split, part in splits.items()},
+        split_reason=split_reason,
+        fingerprint=_fingerprint(rows),
+        findings=tuple(log.findings),
+        quarantined=len(log.quarantine),
+        target_mean=float(np.mean(train)) if train else 0.0,
+        target_scale=float(np.std(train)) or 1.0 if train else 1.0,
+    )
+    return Prepared(manifest, splits, tuple(log.quarantine))
+
+
+def _label_order(label: str) -> tuple[int, int, str]:
+    """Whole numbers by value, then words."""
+    return (0, int(label), label) if label.removeprefix("-").isdecimal() else (1, 0, label)
+
+
+def _counts(targets: Sequence[Target]) -> dict[str, int]:
+    if targets and isinstance(targets[0], float):
+        return {"": len(targets)}
+    counts = Counter(label for target in targets for label in cleaning.labels_of(target))
+    return {label: counts[label] for label in sorted(counts, key=_label_order)}
+
+
+def _fingerprint(rows: Rows) -> str:
+    """sha256 over content, target and split of every row, in order."""
+    total = hashlib.sha256()
+    for key, target, split in zip(rows.digests, rows.targets, rows.splits, strict=True):
+        total.update(f"{key}\t{target!r}\t{split}\n".encode("utf-8", "replace"))
+    return total.hexdigest()

@@ -1,0 +1,84 @@
+"""Rows on their way from a table to examples: what is left out is logged with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+from unfreeze.data.images import ImageFacts
+from unfreeze.data.manifest import Finding, Input, Quarantined, SplitName, Table, Target
+from unfreeze.data.values import plain
+from unfreeze.errors import DataError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Parallel lists; `number` is the row of the table that each came from.
+
+    `inputs` and `targets` hold None where the table has nothing, and `ill` the reason where a value cannot be used.
+    `digests` and `facts` are filled when duplicates are looked for; rows with the same `kin` are (near) duplicates.
+    """
+
+    inputs: list[Input | None]
+    targets: list[Target | None]
+    groups: list[str | None]
+    splits: list[SplitName | None]
+    origin: list[str]
+    number: list[int]
+    facts: list[ImageFacts | None]
+    digests: list[str] = field(default_factory=list)
+    kin: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.origin)
+
+    def only(self, wanted: Collection[int]) -> Rows:
+        """The rows at these positions, in their present order."""
+        keep = sorted(wanted)
+        return Rows(**{f.name: [v[i] for i in keep] if (v := getattr(self, f.name)) else v for f in fields(self)})
+
+    def with_(self, **lists: Any) -> Rows:
+        """The same rows with some lists replaced."""
+        return replace(self, **lists)
+
+
+@dataclass
+class Log:
+    """What was left out and what was noticed on the way."""
+
+    table: Table
+    quarantine: list[Quarantined] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def note(self, kind: str, severity: Any, message: str, count: int = 0, examples: tuple[str, ...] = ()) -> None:
+        """Add a finding."""
+        self.findings.append(Finding(kind, severity, message, count, examples))
+
+    def out(self, rows: Rows, reasons: Mapping[int, str]) -> Rows:
+        """Quarantine the rows at these positions and return the others."""
+        for i, reason in sorted(reasons.items()):
+            values = {name: plain(column[rows.number[i]]) for name, column in self.table.columns.items()}
+            self.quarantine.append(Quarantined(rows.origin[i], reason, values))
+        return rows.only(set(range(len(rows))) - set(reasons)) if reasons else rows
+
+
+def settle(rows: Rows, reasons: Mapping[int, str], policy: str, key: str, kind: str, what: str, log: Log) -> Rows:
+    """Apply a policy to rows that are unfit: keep, drop or fail; either way it is a finding.
+
+    Raises
+    ------
+    DataError
+        With the policy "fail", naming the first rows.
+    """
+    if not reasons:
+        return rows
+    examples = tuple(f"{rows.origin[i]}: {reason}" for i, reason in sorted(reasons.items())[:3])
+    message = f"{len(reasons)} {what}"
+    if policy == "fail":
+        raise DataError(f"{message}, and data.{key} is 'fail': {'; '.join(examples)}.")
+    done = "kept" if policy == "keep" else "left out"
+    log.note(kind, "warning", f"{message}: {done}.", len(reasons), examples)
+    return rows if policy == "keep" else log.out(rows, reasons)

@@ -1,0 +1,1 @@
+"""Data for `unfreeze demo`, made on the spot: nothing is downloaded."""

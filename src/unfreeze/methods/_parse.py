@@ -1,0 +1,54 @@
+"""Method names with their arguments, as people write them: "head", "last:2"."""
+
+from __future__ import annotations
+
+from unfreeze.errors import RecipeError, nearest
+from unfreeze.methods import METHODS
+from unfreeze.methods._method import MethodContext, StackView
+
+
+def parse_method(text: str) -> tuple[str, str | None]:
+    """Split "last:2" into the method's registered name and its argument (its default where there is one).
+
+    Raises
+    ------
+    RecipeError
+        If there is no such method, or an argument is missing or not wanted.
+    """
+    written, _, argument = (part.strip() for part in text.partition(":"))
+    name = written.lower().replace("_", "-")
+    if name not in METHODS.names():
+        raise RecipeError(f"method.name: unknown method '{written}'. {nearest(written, METHODS.names())}")
+    method = METHODS.get(name)
+    if argument and method.argument is None:
+        raise RecipeError(f"method.name: '{name}' takes nothing after a colon. Got '{text}' instead.")
+    if argument or method.argument is None or method.optional:
+        return name, argument or None
+    if method.default_argument is None:
+        raise RecipeError(f"method.name: '{name}' needs a number ({method.argument}), as in {name}:2. Got '{text}'.")
+    return name, method.default_argument
+
+
+def count(context: MethodContext, name: str, most: int) -> int:
+    """The argument of a method as a number of layer groups from 1 to `most`.
+
+    Raises
+    ------
+    RecipeError
+        If it is no whole number or too large for this stack, whose groups the message lists.
+    """
+    return group_count(context.argument or "", context.stack, most, f"method.name: '{name}:{context.argument}'")
+
+
+def group_count(text: str, stack: StackView, most: int, where: str) -> int:
+    """A number of layer groups from 1 to `most`, or RecipeError beginning with `where`."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise RecipeError(f"{where} must have a whole number after the colon. Got '{text}' instead.") from None
+    if not 1 <= number <= most:
+        raise RecipeError(
+            f"{where} must be between 1 and {most} for this model, which has {len(stack.names)} layer groups: "
+            f"{', '.join(stack.names)}."
+        )
+    return number

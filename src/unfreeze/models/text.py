@@ -1,0 +1,151 @@
+"""Text models: a transformers backbone without its own pooler, pooling over tokens, a new head."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unfreeze.errors import ModelError
+from unfreeze.models import _torchvision  # noqa: F401  (before transformers)
+from unfreeze.models._state import no_fit, seeded
+from unfreeze.models.families import family_of_config
+from unfreeze.models.head import Head, initialise
+from unfreeze.models.pretrained import Family
+
+POOLINGS = ("mean", "first", "last")
+
+
+def pool(tokens: Tensor, mask: Tensor, how: str) -> Tensor:
+    """One vector per row from token features.
+
+    Parameters
+    ----------
+    tokens : Tensor of shape (rows, tokens, width)
+    mask : Tensor of shape (rows, tokens)
+        1 for a real token, 0 for padding, which stands on the right.
+    how : "mean", "first" or "last"
+        Over all real tokens, or the first or last of them.
+    """
+    if how == "first":
+        return tokens[:, 0]
+    if how == "last":
+        last = mask.sum(dim=1) - 1
+        return tokens[torch.arange(len(tokens), device=tokens.device), last]
+    weights = mask.to(tokens.dtype).unsqueeze(-1)
+    return (tokens * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+class TextModel(nn.Module):
+    """A backbone over tokens, pooling, and the head. Parameters are named `backbone.*` and `head.*`."""
+
+    def __init__(self, backbone: nn.Module, pooling: str, head: Head) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pooling = pooling
+        self.head = head
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+        """Token ids of shape (rows, tokens), padded on the right, to outputs of shape (rows, outputs)."""
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        tokens = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
+        features: Tensor = self.head(pool(tokens, attention_mask, self.pooling))
+        return features
+
+
+def backbone_class(family: Family, config: Any) -> Any:
+    """The transformers class of the bare encoder or decoder."""
+    import transformers
+
+    named = family.extras.get("classes", {}).get(config.model_type)
+    if named:
+        return getattr(transformers, named)
+    found = transformers.MODEL_MAPPING[type(config)]
+    return found[0] if isinstance(found, (tuple, list)) else found
+
+
+def pooler_off(cls: Any) -> dict[str, bool]:
+    """The argument that leaves out the pooler, where a class has one."""
+    return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(cls.__init__).parameters else {}
+
+
+def config_of(spec: dict[str, Any]) -> Any:
+    """The transformers configuration that a spec holds."""
+    from transformers import AutoConfig
+
+    values = {key: value for key, value in spec["config"].items() if key not in ("model_type", "transformers_version")}
+    return AutoConfig.for_model(spec["config"]["model_type"], **values)
+
+
+def build(spec: dict[str, Any], seed: int) -> TextModel:
+    """The architecture of a spec with new weights that follow from the seed."""
+    config = config_of(spec)
+    cls = backbone_class(family_of_config(config.model_type), config)
+    with seeded(seed):
+        backbone = cls._from_config(config, dtype=torch.float32, **pooler_off(cls))
+        head = Head(config.hidden_size, spec["outputs"], spec["head_dropout"])
+    initialise(head, seed)
+    return TextModel(backbone, spec["pooling"], head).eval()
+
+
+def layers(config: Any) -> int:
+    """How many blocks a configuration has."""
+    return int(config.num_hidden_layers)
+
+
+def shorten(config: Any, drop_top: int) -> None:
+    """Remove the top blocks from a configuration, in place.
+
+    Raises
+    ------
+    ModelError
+        If fewer than one block would remain.
+    """
+    depth = layers(config)
+    if drop_top >= depth:
+        raise ModelError(f"drop_top must be less than the model's {depth} blocks. Got {drop_top} instead.")
+    config.num_hidden_layers = depth - drop_top
+    for name in ("layer_types", "mlp_layer_types", "no_rope_layers"):
+        if isinstance(getattr(config, name, None), list):
+            setattr(config, name, getattr(config, name)[: depth - drop_top])
+
+
+def set_dropout(config: Any, rate: float) -> None:
+    """Every dropout rate of a configuration, in place."""
+    for name, value in config.to_dict().items():
+        if "drop" in name and "layerdrop" not in name and type(value) in (int, float):
+            setattr(config, name, rate)
+
+
+def head_dropout(config: Any) -> float:
+    """The rate that the model's own classifier would use, else that of its blocks."""
+    for name in (
+        "classifier_dropout",
+        "seq_classif_dropout",
+        "summary_last_dropout",
+        "hidden_dropout_prob",
+        "dropout_rate",
+    ):
+        value = getattr(config, name, None)
+        if isinstance(value, (int, float)):
+            return float(value)
+    return 0.0
+
+
+def position_limit(family: Family, config: Any) -> int | None:
+    """How many tokens the model's table of positions holds; None when positions are relative."""
+    if "positions" not in family.extras or not getattr(config, "position_biased_input", True):
+        return None
+    return int(config.max_position_embeddings) - int(family.extras["positions"][1])
+
+
+def stretch(family: Family, name: str, weight: Tensor, place: Tensor) -> Tensor | None:
+    """A longer table of positions, by linear interpolation between its entries; None for any other weight."""
+    path, offset = family.extras.get("positions", ("", 0))
+    if not path or name != f"backbone.{path}.weight" or len(place) < len(weight):
+        return no_fit(name, weight, place)
+    table = weight[offset:].T.unsqueeze(0)
+    longer = nn.functional.interpolate(table, size=len(place) - offset, mode="linear", align_corners=True)
+    return torch.cat([weight[:offset], longer.squeeze(0).T])

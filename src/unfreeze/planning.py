@@ -1,0 +1,173 @@
+"""The plan: everything that `fit` would do, made without training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from unfreeze.data.audit import longer_than_model
+from unfreeze.data.manifest import Examples, Finding, Manifest, Prepared
+from unfreeze.data.prepare import prepare
+from unfreeze.methods import METHODS, Phase
+from unfreeze.methods._parse import parse_method
+from unfreeze.models.load import describe, load_pretrained
+from unfreeze.models.pretrained import Pretrained
+from unfreeze.progress import Progress, Silent
+from unfreeze.recipe import Recipe
+from unfreeze.resolve import pipeline_of, resolve, task_of
+from unfreeze.stack.groups import LayerStack, build_stack
+from unfreeze.tasks import Task
+from unfreeze.train.feed import Feed, make_feed
+from unfreeze.train.loop import phase_rate
+
+LENGTH_SAMPLE = 5000
+"""Training texts whose length is looked at in the audit."""
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer group in the plan: `learns[phase index]` is its highest rate in each phase in which it learns."""
+
+    name: str
+    parameters: int
+    learns: dict[int, float]
+
+
+@dataclass
+class Plan:
+    """A resolved recipe with its reasons, what the data are, and what each layer group does when."""
+
+    recipe: Recipe
+    reasons: dict[str, str]
+    manifest: Manifest
+    phases: tuple[Phase, ...]
+    layers: list[LayerRow]
+    notes: list[str]
+    preflight: list[str]
+    steps_per_epoch: int
+    total_parameters: int
+    prepared: Prepared = field(repr=False)
+    pretrained: Pretrained = field(repr=False)
+    stack: LayerStack = field(repr=False)
+    task: Task = field(repr=False)
+    feeds: dict[str, Feed] = field(repr=False)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the pre-trained weights came from."""
+        return vars(self.pretrained.provenance)
+
+
+def make_plan(recipe: Recipe, objects: object | None = None, progress: Progress | None = None) -> Plan:
+    """Read the data, load the model, decide everything that the recipe leaves open.
+
+    Parameters
+    ----------
+    objects : object, optional
+        Data passed in Python instead of `recipe.data.path`.
+    """
+    progress = progress or Silent()
+    progress.stage("reading and checking the data")
+    prepared = prepare(recipe.data, task=recipe.task, seed=recipe.seed, objects=objects)
+    manifest = prepared.manifest
+    task = task_of(manifest)
+    name, reason = describe(recipe.model.name, manifest.modality)
+    recipe = replace(recipe, model=replace(recipe.model, name=name))
+    progress.stage(f"loading {name}")
+    pretrained, stack = _load(recipe, manifest, task)
+    resolved = resolve(recipe, prepared, pretrained, stack, task)
+    recipe, model_reasons = _with_model_facts(resolved.recipe, pretrained)
+    reasons = {"model.name": reason, **model_reasons, **resolved.reasons}
+    feeds = _feeds(recipe, prepared, task, pretrained)
+    manifest = _with_lengths(manifest, feeds["train"], pretrained)
+    return Plan(
+        recipe=recipe,
+        reasons=reasons,
+        manifest=manifest,
+        phases=resolved.phases,
+        layers=_layers(recipe, stack, resolved.phases),
+        notes=[finding.message for finding in manifest.findings if finding.severity != "info"],
+        preflight=[],
+        steps_per_epoch=-(-len(feeds["train"]) // (recipe.training.batch_size or 1)),
+        total_parameters=sum(stack.size(group) for group in stack.groups),
+        prepared=replace(prepared, manifest=manifest),
+        pretrained=pretrained,
+        stack=stack,
+        task=task,
+        feeds=feeds,
+    )
+
+
+def _load(recipe: Recipe, manifest: Manifest, task: Task) -> tuple[Pretrained, LayerStack]:
+    method = None if recipe.method.name is None else METHODS.get(parse_method(recipe.method.name)[0])
+    torch.manual_seed(recipe.seed)
+    pretrained = load_pretrained(
+        recipe.model,
+        modality=manifest.modality,
+        outputs=task.outputs(manifest),
+        seed=recipe.seed,
+        random_weights=method is not None and method.random_weights,
+    )
+    if method is not None:
+        method.rewrite(pretrained, recipe)
+    return pretrained, build_stack(pretrained.module, pretrained.family.patterns)
+
+
+def _with_model_facts(recipe: Recipe, pretrained: Pretrained) -> tuple[Recipe, dict[str, str]]:
+    """Write what the loaded model reads (length, size, channels) into the recipe."""
+    facts = pretrained.preprocess.config()
+    found = {
+        name: facts[name]
+        for name in ("max_length", "image_size", "channels", "pooling")
+        if name in facts and getattr(recipe.model, name) is None and isinstance(facts[name], (int, str))
+    }
+    why = pretrained.spec.get("reasons", {})
+    reasons = {f"model.{name}": str(why.get(name, "what the model reads by default")) for name in found}
+    return replace(recipe, model=replace(recipe.model, **found)), reasons
+
+
+def _feeds(recipe: Recipe, prepared: Prepared, task: Task, pretrained: Pretrained) -> dict[str, Feed]:
+    return {
+        split: make_feed(
+            examples,
+            prepared.manifest,
+            task,
+            pretrained.preprocess,
+            max_pixels=recipe.data.max_pixels,
+            pipeline=pipeline_of(recipe, prepared.manifest) if split == "train" else None,
+            seed=recipe.seed,
+        )
+        for split, examples in prepared.splits.items()
+    }
+
+
+def _with_lengths(manifest: Manifest, feed: Feed, pretrained: Pretrained) -> Manifest:
+    """Add a finding about texts that are longer than the model reads."""
+    token_count = getattr(pretrained.preprocess, "token_count", None)
+    if token_count is None or not len(feed):
+        return manifest
+    texts = feed.examples.inputs[:LENGTH_SAMPLE]
+    some = Examples(texts, feed.examples.targets[:LENGTH_SAMPLE], feed.examples.origin[:LENGTH_SAMPLE])
+    limit = int(pretrained.preprocess.config()["max_length"])
+    finding: Finding | None = longer_than_model(some, [token_count(text) for text in texts], limit)
+    return manifest if finding is None else replace(manifest, findings=(*manifest.findings, finding))
+
+
+def _layers(recipe: Recipe, stack: LayerStack, phases: Sequence[Phase]) -> list[LayerRow]:
+    training = recipe.training
+    head, lr, head_lr = stack.names[-1], training.lr or 0.0, training.head_lr or 0.0
+    return [
+        LayerRow(
+            group.name,
+            stack.size(group),
+            {
+                index: phase_rate(phase, group.name, head, lr, head_lr)
+                for index, phase in enumerate(phases)
+                if group.name in phase.learn
+            },
+        )
+        for group in stack.groups
+    ]

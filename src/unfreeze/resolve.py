@@ -1,0 +1,193 @@
+"""From what was asked and what the data are to a plan in which nothing is left open, with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from unfreeze.data.augmentations._pipeline import Pipeline, build
+from unfreeze.data.manifest import Manifest, Prepared
+from unfreeze.errors import RecipeError
+from unfreeze.methods import METHODS, Phase
+from unfreeze.methods._method import StackView
+from unfreeze.methods._parse import parse_method
+from unfreeze.methods._resolve import phases_of, written_epochs
+from unfreeze.models.pretrained import Pretrained
+from unfreeze.optim.optimizers import OPTIMIZERS
+from unfreeze.optim.schedules import SCHEDULES
+from unfreeze.recipe import Recipe, TrainingRecipe
+from unfreeze.stack.groups import LayerStack
+from unfreeze.tasks import TASKS, Task
+from unfreeze.tasks._losses import parse_loss
+from unfreeze.train.precision import choose_precision
+
+HEAD_RATE = 1e-3
+"""AdamW's own default (Kingma & Ba 2015): the head is new, so it learns as fast as any new network."""
+
+WANTED_UPDATES = 400
+"""Updates that a small data set should get; epochs follow from it, between 3 and 20."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe with every default made explicit, and why."""
+
+    recipe: Recipe
+    reasons: dict[str, str]
+    phases: tuple[Phase, ...]
+
+
+@dataclass
+class _Decisions:
+    """Fills open fields of a recipe's section and remembers why."""
+
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def fill(self, section: Any, prefix: str, /, **choices: Callable[[], tuple[Any, str]]) -> Any:
+        found = {}
+        for key, choose in choices.items():
+            if getattr(section, key) is None:
+                value, reason = choose()
+                found[key] = value
+                self.reasons[f"{prefix}.{key}"] = reason
+        return replace(section, **found)
+
+
+def resolve(recipe: Recipe, prepared: Prepared, pretrained: Pretrained, stack: LayerStack, task: Task) -> Resolved:
+    """Decide everything that the recipe leaves open.
+
+    Raises
+    ------
+    RecipeError
+        If names are unknown or what was asked for does not fit together.
+    """
+    manifest = prepared.manifest
+    check_names(recipe, manifest, task)
+    decisions = _Decisions()
+    decisions.reasons["task"] = manifest.task_reason
+    if not recipe.method.phases:
+        chosen = "lp-ft", "a probe of the head first, then all layers: rarely worse than either"
+        recipe = replace(recipe, method=decisions.fill(recipe.method, "method", name=lambda: chosen))
+    recipe = replace(recipe, task=manifest.task)
+    training = _training(recipe, manifest, pretrained, decisions)
+    evaluation = decisions.fill(
+        recipe.evaluation, "evaluation", metric=lambda: (task.default_metric(manifest), "the task's")
+    )
+    recipe = replace(recipe, training=training, evaluation=evaluation)
+    view = StackView(stack.names, tuple(stack.size(group) for group in stack.groups))
+    phases = phases_of(recipe, view)
+    recipe = replace(recipe, training=_augmentation(recipe, phases, stack, manifest, decisions))
+    return Resolved(recipe, decisions.reasons, phases)
+
+
+def check_names(recipe: Recipe, manifest: Manifest, task: Task) -> None:
+    """Every name that a registry has to know, all problems at once."""
+    problems: list[str] = []
+    for check in (
+        lambda: OPTIMIZERS.get(recipe.training.optimizer),
+        lambda: SCHEDULES.get(recipe.training.schedule),
+        lambda: build(recipe.training.augment or (), manifest.modality),
+        lambda: parse_loss(recipe.training.loss, task.losses),
+    ):
+        try:
+            check()
+        except (RecipeError, ValueError) as error:
+            problems.append(str(error))
+    weighted = recipe.training.class_weights != "none" or recipe.training.sampling != "natural"
+    if weighted and manifest.task != "classification":
+        problems.append(
+            f"training.class_weights and training.sampling balance the classes of a classification; this is a "
+            f"{manifest.task}."
+        )
+    metric = recipe.evaluation.metric
+    if metric is not None:
+        try:
+            task.higher_is_better(metric)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise RecipeError(problems)
+
+
+def _training(recipe: Recipe, manifest: Manifest, pretrained: Pretrained, decisions: _Decisions) -> TrainingRecipe:
+    rows = manifest.rows.get("train", 0)
+    training = decisions.fill(
+        recipe.training,
+        "training",
+        batch_size=lambda: _batch_size(rows),
+        device=_device,
+    )
+    optimizer = OPTIMIZERS.get(training.optimizer)
+    rates = pretrained.family.rates
+    method = None if recipe.method.phases else METHODS.get(parse_method(recipe.method.name or "")[0])
+    scratch = method is not None and method.random_weights
+    rate = rates.pretraining if scratch else rates.fine_tuning
+    kind = "pre-training's rate, since the start is random" if scratch else "fine-tuning's rate of this family"
+    per_optimizer = "" if optimizer.rate == 1 else f", times {optimizer.rate:g} for {training.optimizer}"
+    training = decisions.fill(
+        training,
+        "training",
+        lr=lambda: (rate * optimizer.rate, f"{kind}: {rates.source}{per_optimizer}"),
+        head_lr=lambda: (HEAD_RATE * optimizer.rate, f"a new layer learns at the optimizer's own rate{per_optimizer}"),
+        epochs=lambda: _epochs(recipe, rows, training.batch_size or 1),
+    )
+    if training.precision == "auto":
+        precision, reason = choose_precision(torch.device(training.device or "cpu"))
+        decisions.reasons["training.precision"] = reason
+        training = replace(training, precision=precision)
+    return training
+
+
+def _epochs(recipe: Recipe, rows: int, batch_size: int) -> tuple[float, str]:
+    written = written_epochs(recipe)
+    if written is not None:
+        return written, "the written phases together"
+    steps = max(1, -(-rows // batch_size))
+    epochs = float(min(20, max(3, round(WANTED_UPDATES / steps))))
+    return epochs, f"{rows} rows make {steps} updates an epoch; about {WANTED_UPDATES} updates, 3 to 20 epochs"
+
+
+def _batch_size(rows: int) -> tuple[int, str]:
+    if rows < 320:
+        return 8, f"only {rows} training rows: small batches make enough updates"
+    return 32, f"{rows} training rows"
+
+
+def _device() -> tuple[str, str]:
+    if torch.cuda.is_available():
+        return "cuda", "a GPU is there"
+    if torch.backends.mps.is_available():
+        return "mps", "Apple's GPU is there"
+    return "cpu", "there is no GPU"
+
+
+def _augmentation(
+    recipe: Recipe, phases: tuple[Phase, ...], stack: LayerStack, manifest: Manifest, decisions: _Decisions
+) -> TrainingRecipe:
+    """Images are cropped at random when pre-trained layers learn; frozen ones are computed once instead."""
+    training = recipe.training
+    if training.augment is None:
+        deep = any(name != stack.names[-1] for phase in phases for name in phase.learn)
+        if manifest.modality == "text":
+            chosen, reason = [], "texts are read as they are"
+        elif not deep:
+            chosen, reason = [], "only the head learns: features of unchanged images are computed once"
+        else:
+            chosen, reason = ["crop:0.7"], "layers learn from images: mild random crops, safe for most subjects"
+        decisions.reasons["training.augment"] = reason
+        training = replace(training, augment=chosen)
+    return training
+
+
+def pipeline_of(recipe: Recipe, manifest: Manifest) -> Pipeline | None:
+    """The training split's augmentation; None if there is none."""
+    names = recipe.training.augment or []
+    return build(names, manifest.modality) if names else None
+
+
+def task_of(manifest: Manifest) -> Task:
+    """The task that the data were prepared for."""
+    return TASKS.get(manifest.task)

@@ -1,0 +1,220 @@
+"""A run: the folder that holds everything one fine-tuning produced, and what can be done with it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from unfreeze.data.manifest import Column, Finding, Manifest
+from unfreeze.errors import DataError, RunError
+from unfreeze.models.pretrained import Pretrained
+from unfreeze.recipe import Recipe
+from unfreeze.recipe_io import load_recipe
+from unfreeze.tasks import TASKS
+from unfreeze.tasks._task import Task
+from unfreeze.train.files import read_json, write_json
+
+RECIPE, MANIFEST, STATUS, RESULT = "recipe.resolved.yaml", "manifest.json", "status.json", "result.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished or unfinished run, read from its folder."""
+
+    path: Path
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        return load_recipe(self.path / RECIPE)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What the data turned out to be."""
+        return read_manifest(self.path / MANIFEST)
+
+    @property
+    def status(self) -> str:
+        """running, interrupted, failed or finished."""
+        return str(read_json(self.path / STATUS)["status"])
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """Everything that was measured.
+
+        Raises
+        ------
+        RunError
+            If the run is not finished.
+        """
+        if not (self.path / RESULT).exists():
+            raise RunError(
+                f"The run '{self.path}' is not finished (status: {self.status}). Continue it with: "
+                f"unfreeze resume {self.path}"
+            )
+        return dict(read_json(self.path / RESULT))
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The test split's figures by name; validation's if there is no test split."""
+        figures = self.result["test"] or self.result["validation"]
+        return {name: figure["value"] for name, figure in figures.items()}
+
+    @cached_property
+    def task(self) -> Task:
+        """What is predicted."""
+        return TASKS.get(self.manifest.task)
+
+    @cached_property
+    def pretrained(self) -> Pretrained:
+        """The fine-tuned model, loaded from this folder without any network."""
+        from unfreeze.models.store import load
+
+        if not (self.path / RESULT).exists():
+            _ = self.result
+        return load(self.path / "model")
+
+    def predict(self, source: Any, batch_size: int = 32) -> list[dict[str, Any]]:
+        """Predictions for new data.
+
+        Parameters
+        ----------
+        source : path, text, list of inputs, DataFrame or anything that `fit` takes; targets are not needed
+
+        Returns
+        -------
+        list of dict
+            In the order of the source: `prediction`, and `probabilities` for classes.
+        """
+        from unfreeze.data.prepare import inputs_of
+        from unfreeze.evaluation.gate import outputs_of
+
+        examples = inputs_of(source, self.manifest, self.recipe.data)
+        if not len(examples):
+            return []
+        outputs = outputs_of(self.pretrained, examples.inputs, batch_size)
+        decoded = self.task.decode(outputs, self.manifest)
+        return [{"origin": origin, **row} for origin, row in zip(examples.origin, decoded, strict=True)]
+
+    def evaluate(self, source: Any, batch_size: int = 32) -> dict[str, Any]:
+        """Figures on labelled data, with intervals, and how many rows were left out.
+
+        Raises
+        ------
+        DataError
+            If no row of the source can be scored.
+        """
+        from unfreeze.data.prepare import labelled
+        from unfreeze.evaluation.gate import outputs_of
+
+        examples, left_out = labelled(source, self.manifest, self.recipe.data)
+        if not len(examples):
+            reasons = {item.reason for item in left_out}
+            raise DataError(f"None of the {len(left_out)} rows can be scored: {'; '.join(sorted(reasons)[:3])}.")
+        outputs = outputs_of(self.pretrained, examples.inputs, batch_size)
+        scorer = self.task.scorer(self.manifest)
+        scorer.update(outputs, self._targets(examples.targets))
+        figures = with_intervals(scorer, self.recipe.evaluation.bootstrap, self.recipe.seed)
+        return {
+            "rows": len(examples),
+            "left_out": [{"origin": item.origin, "reason": item.reason} for item in left_out],
+            "metrics": figures,
+        }
+
+    def _targets(self, targets: Any) -> Any:
+        import torch
+
+        return torch.stack([self.task.encode(target, self.manifest) for target in targets])
+
+
+def with_intervals(scorer: Any, resamples: int, seed: int) -> dict[str, dict[str, float | None]]:
+    """Each metric with its value and 95 % interval."""
+    intervals = scorer.intervals(resamples, seed)
+    return {
+        name: dict(zip(("value", "low", "high"), (value, *intervals.get(name, (None, None))), strict=True))
+        for name, value in scorer.compute().items()
+    }
+
+
+def open_run(path: str | Path) -> Run:
+    """A run by its folder.
+
+    Raises
+    ------
+    RunError
+        If the folder is missing or holds no run.
+    """
+    folder = Path(path)
+    if (folder / STATUS).exists():
+        return Run(folder)
+    if not folder.exists():
+        beside = sorted(item.parent.name for item in folder.parent.glob(f"*/{STATUS}"))
+        near = f" Runs there: {', '.join(beside[:5])}." if beside else ""
+        raise RunError(f"There is no run '{folder}'.{near}")
+    raise RunError(f"'{folder}' is not a run: it has no {STATUS}.")
+
+
+def new_run_folder(wanted: str | None, stem: str, overwrite: bool) -> Path:
+    """Make the folder of a new run.
+
+    Raises
+    ------
+    RunError
+        If it holds something already, or cannot be written.
+    """
+    folder = Path(wanted) if wanted else _numbered(Path("runs"), _plain(stem))
+    if (folder / STATUS).exists() and overwrite:
+        import shutil
+
+        shutil.rmtree(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            hint = (
+                "Choose another output folder, or replace it with --set output.overwrite=true."
+                if (folder / STATUS).exists()
+                else "It holds files that no run wrote, so it is left alone; choose another output folder."
+            )
+            raise RunError(f"The output folder '{folder}' is not empty. {hint}")
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    except (FileExistsError, NotADirectoryError):
+        raise RunError(f"The output folder '{folder}' cannot be made: a file is in the way.") from None
+    except PermissionError:
+        raise RunError(f"The output folder '{folder}' cannot be written (permission denied).") from None
+    except OSError as error:
+        raise RunError(f"The output folder '{folder}' cannot be written ({os.strerror(error.errno or 0)}).") from None
+    return folder
+
+
+def _plain(stem: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", stem.lower()).strip("-.")[:80] or "run"
+
+
+def _numbered(parent: Path, stem: str) -> Path:
+    taken = {path.name for path in parent.glob(f"{stem}-*")} if parent.exists() else set()
+    number = next(number for number in range(1, len(taken) + 2) if f"{stem}-{number}" not in taken)
+    return parent / f"{stem}-{number}"
+
+
+def set_status(folder: Path, status: str, **more: Any) -> None:
+    """Write how a run stands."""
+    write_json(folder / STATUS, {"status": status, **more})
+
+
+def read_manifest(path: Path) -> Manifest:
+    """A manifest from its JSON."""
+    values = read_json(path)
+    known = {item.name for item in fields(Manifest)}
+    values = {key: value for key, value in values.items() if key in known}
+    values["columns"] = tuple(Column(**column) for column in values["columns"])
+    values["findings"] = tuple(
+        Finding(**{**finding, "examples": tuple(finding["examples"])}) for finding in values["findings"]
+    )
+    values["labels"] = tuple(values["labels"])
+    return Manifest(**values)

@@ -1,0 +1,127 @@
+"""From examples to batches: encoded once, augmented on the way where training asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from unfreeze.data.images import decode
+from unfreeze.data.manifest import Examples, ImageRef, Manifest
+from unfreeze.models.pretrained import Batch, Preprocessor, Sample
+from unfreeze.train.order import generator
+
+if TYPE_CHECKING:
+    from unfreeze.data.augmentations._pipeline import Pipeline
+    from unfreeze.tasks import Task
+
+MEMO_BYTES = 4 * 1024**3
+"""Encoded images are kept in memory up to this size; beyond it they are decoded again."""
+
+
+@dataclass
+class Feed:
+    """One split, ready to be read by row numbers.
+
+    Parameters
+    ----------
+    targets : Tensor of shape (rows, …)
+    pipeline : Pipeline, optional
+        Augmentation, for training only. Its randomness depends on seed, epoch and row alone.
+    """
+
+    examples: Examples
+    targets: Tensor
+    preprocess: Preprocessor
+    max_pixels: int
+    pipeline: Pipeline | None = None
+    seed: int = 0
+    _memo: dict[int, Sample] = field(default_factory=dict)
+    _memo_bytes: int = 0
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Length of each encoded row; 1 for images, which are not decoded for it."""
+        if not len(self) or isinstance(self.examples.inputs[0], ImageRef):
+            return [1] * len(self)
+        return [self.preprocess.length(self.sample(row)) for row in range(len(self))]
+
+    def sample(self, row: int) -> Sample:
+        """One encoded row without augmentation."""
+        if row not in self._memo:
+            encoded = self.preprocess.encode(self.examples.inputs[row])
+            size = sum(tensor.numel() * tensor.element_size() for tensor in encoded.values())
+            if self._memo_bytes + size > MEMO_BYTES:
+                return encoded
+            self._memo[row] = encoded
+            self._memo_bytes += size
+        return self._memo[row]
+
+    def augmented(self, row: int, epoch: int) -> Sample:
+        """One encoded row as the pipeline changes it in this epoch."""
+        if self.pipeline is None:
+            return self.sample(row)
+        draw = generator(self.seed, 1, epoch, row)
+        if not self.pipeline.inputs:
+            sample = dict(self.sample(row))
+        else:
+            item = self.examples.inputs[row]
+            if isinstance(item, ImageRef):
+                picture = self.pipeline.input(decode(item, self.max_pixels), draw)
+                sample = self._image(picture)
+            else:
+                sample = self.preprocess.encode(self.pipeline.input(item, draw))
+        return self.pipeline.sample(sample, draw, self._facts)
+
+    def _image(self, picture: Any) -> Sample:
+        return self.preprocess.from_pil(picture)  # type: ignore[attr-defined, no-any-return]
+
+    @cached_property
+    def _facts(self) -> Any:
+        facts = getattr(self.preprocess, "facts", None)
+        return {} if facts is None else facts()
+
+    def batch(self, rows: Sequence[int], epoch: int | None = None) -> Batch:
+        """A padded batch; with an epoch, augmented."""
+        if epoch is None:
+            return self.preprocess.collate([self.sample(row) for row in rows])
+        return self.preprocess.collate([self.augmented(row, epoch) for row in rows])
+
+    def hollow_batch(self, rows: Sequence[int]) -> Batch:
+        """A batch whose images are not decoded, for replay: only its shape matters."""
+        if not isinstance(self.examples.inputs[0], ImageRef):
+            return self.batch(rows)
+        one = self._one
+        return {name: torch.zeros((), dtype=t.dtype).expand(len(rows), *t.shape[1:]) for name, t in one.items()}
+
+    @cached_property
+    def _one(self) -> Batch:
+        return self.preprocess.collate([self.sample(0)])
+
+
+def make_feed(
+    examples: Examples,
+    manifest: Manifest,
+    task: Task,
+    preprocess: Preprocessor,
+    *,
+    max_pixels: int,
+    pipeline: Pipeline | None = None,
+    seed: int = 0,
+) -> Feed:
+    """A feed with its targets encoded."""
+    encoded = [task.encode(target, manifest) for target in examples.targets]
+    targets = torch.stack(encoded) if encoded else torch.zeros(0)
+    return Feed(examples, targets, preprocess, max_pixels, pipeline, seed)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch on a device."""
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}

@@ -1,0 +1,82 @@
+"""Everything that training one run needs, put together by the api and read by the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from unfreeze.data.manifest import Manifest
+from unfreeze.methods import Phase
+from unfreeze.models.pretrained import Pretrained
+from unfreeze.progress import Progress
+from unfreeze.recipe import Recipe
+from unfreeze.stack.groups import LayerStack
+from unfreeze.tasks import Task
+from unfreeze.tasks._task import LossOptions
+from unfreeze.train.feed import Feed
+from unfreeze.train.hooks import Hook
+
+
+@dataclass
+class Job:
+    """A run about to be trained. `recipe` is resolved: no field that training reads is None."""
+
+    recipe: Recipe
+    manifest: Manifest
+    pretrained: Pretrained
+    stack: LayerStack
+    task: Task
+    phases: Sequence[Phase]
+    train: Feed
+    validation: Feed | None
+    folder: Path
+    progress: Progress
+    device: torch.device
+    loss_options: LossOptions
+    metric: str
+    hooks: Sequence[Hook] = ()
+    row_weights: Sequence[float] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def batch_size(self) -> int:
+        """Rows per update."""
+        assert self.recipe.training.batch_size is not None, "the recipe is resolved"
+        return self.recipe.training.batch_size
+
+    @property
+    def evaluation_batch_size(self) -> int:
+        """Rows per forward pass of an evaluation."""
+        return self.recipe.evaluation.batch_size or 2 * self.batch_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates per pass over the training rows."""
+        return -(-len(self.train) // self.batch_size)
+
+    def steps(self, phase: Phase) -> int:
+        """Updates of a phase, at most."""
+        return max(1, round(phase.epochs * self.steps_per_epoch))
+
+    @cached_property
+    def learned(self) -> tuple[str, ...]:
+        """Groups that learn in any phase, lowest first."""
+        ever = {name for phase in self.phases for name in phase.learn}
+        return tuple(name for name in self.stack.names if name in ever)
+
+    def arithmetic(self) -> AbstractContextManager[object]:
+        """The precision of forward and backward passes."""
+        if self.recipe.training.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def note(self, message: str) -> None:
+        """Say something that the user should know, once."""
+        if message not in self.notes:
+            self.notes.append(message)
+            self.progress.note(message)

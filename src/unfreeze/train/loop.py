@@ -1,0 +1,345 @@
+"""The training loop: plain and visible. It knows phases, groups and hooks, and no technique by name.
+
+All of its progress is in `Progressed`, which a checkpoint holds. Order, augmentation and dropout follow from
+seed and step, so a resumed run is the uninterrupted one, bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from unfreeze.errors import DivergedError, Interrupted
+from unfreeze.methods import Phase
+from unfreeze.optim.groups import parameter_groups
+from unfreeze.optim.optimizers import OPTIMIZERS
+from unfreeze.optim.schedules import SCHEDULES, rate_factor
+from unfreeze.stack.frontier import set_learning, set_modes
+from unfreeze.stack.ledger import check_frozen, group_digests
+from unfreeze.tasks._task import Loss
+from unfreeze.train.checkpoint import Checkpoint, cpu, flatten, load_checkpoint, save_checkpoint, unflatten
+from unfreeze.train.feed import to_device
+from unfreeze.train.files import finite, write_bytes
+from unfreeze.train.hooks import LoopState
+from unfreeze.train.job import Job
+from unfreeze.train.order import generator, training_batches
+from unfreeze.train.replaying import Replayed, replay_phase
+from unfreeze.train.scoring import score
+from unfreeze.train.signals import StopRequest, stop_requests
+
+
+@dataclass
+class Progressed:
+    """How far training has come: everything that is not a tensor."""
+
+    phase: int = 0
+    phase_step: int = 0
+    phase_epoch: int = 0
+    phase_best: float = -math.inf
+    phase_over: bool = False
+    stalls: int = 0
+    step: int = 0
+    epoch: int = 0
+    best: float = -math.inf
+    best_epoch: int = 0
+    loss_sum: float = 0.0
+    loss_rows: float = 0.0
+    frozen: dict[str, str] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    ledger: list[dict[str, Any]] = field(default_factory=list)
+    stopped: str = ""
+
+
+class Training:
+    """One run's training: `run()` goes from the last checkpoint, or the start, to the best weights."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.at = Progressed()
+        self.best: dict[str, Tensor] = {}
+        self.optimizer = make_optimizer(job)
+        self.loop = LoopState(stack=job.stack)
+        self.checkpoints = job.folder / "checkpoints"
+        self._saved_at = time.monotonic()
+
+    def run(self) -> Progressed:
+        """Train every phase that is left, then put the best weights in place.
+
+        Raises
+        ------
+        Interrupted, DivergedError, FrozenMovedError
+        """
+        self._restore()
+        with stop_requests() as stop:
+            # A run that was stopped early may still owe its last phase's ledger entry.
+            while self.at.phase < len(self.job.phases) and not (self.at.stopped and not self.at.phase_over):
+                self._run_phase(self.job.phases[self.at.phase], stop)
+                self.at.phase += 1
+                self.at.phase_step, self.at.phase_epoch, self.at.stalls = 0, 0, 0
+                self.at.phase_best, self.at.phase_over, self.at.frozen = -math.inf, False, {}
+        set_learning(self.job.stack, ())
+        self.job.stack.module.eval()
+        if self.best:
+            put(self.job, self.best)
+        return self.at
+
+    def _run_phase(self, phase: Phase, stop: StopRequest) -> None:
+        job, at = self.job, self.at
+        steps = job.steps(phase)
+        set_learning(job.stack, phase.learn)
+        frozen = [name for name in job.stack.names if name not in phase.learn]
+        at.frozen = at.frozen or group_digests(job.stack, frozen)
+        self.loop.phase, self.loop.phase_index, self.loop.stop_phase = phase, at.phase, False
+        replayed = replay_phase(job, phase)
+        for hook in job.hooks:
+            hook.before_phase(self.loop)
+        job.progress.phase(at.phase, phase, steps)
+        while not at.phase_over:
+            self._run_epoch(phase, steps, replayed, stop)
+        check_frozen(job.stack, at.frozen, phase.name)
+        at.ledger.append({"phase": phase.name, "frozen": dict(at.frozen), "unchanged": True})
+
+    def _run_epoch(self, phase: Phase, steps: int, replayed: dict[int, Replayed], stop: StopRequest) -> None:
+        """One pass over the training rows, or what is left of it; the last one of a phase may be cut short."""
+        job, at = self.job, self.at
+        key = (job.recipe.seed, 0, at.phase, at.phase_epoch)
+        batches = training_batches(job.train.lengths, job.batch_size, key=key, weights=job.row_weights)
+        first = at.phase_step - at.phase_epoch * len(batches)
+        set_modes(job.stack, phase.learn)
+        for rows in batches[first : steps - at.phase_epoch * len(batches)]:
+            self._update(phase, steps, rows, replayed.get(id(job.train)))
+            if stop.wanted:
+                self._checkpoint()
+                raise Interrupted(f"Interrupted at update {at.step}. Continue with: unfreeze resume {job.folder}")
+            self._checkpoint_if_due()
+        self._finish_epoch(phase, replayed)
+
+    def _update(self, phase: Phase, steps: int, rows: list[int], replayed: Replayed | None) -> None:
+        """One step of the optimizer on the mean loss of a batch."""
+        job, at, loop = self.job, self.at, self.loop
+        factor = rate_factor(
+            SCHEDULES.get(job.recipe.training.schedule), at.phase_step, steps, job.recipe.training.warmup, at.stalls
+        )
+        loop.lr = set_rates(job, self.optimizer, phase, factor)
+        for hook in job.hooks:
+            hook.before_step(loop)
+        self.optimizer.zero_grad(set_to_none=True)
+        loop.loss = self._backward(rows, replayed)
+        for hook in job.hooks:
+            hook.after_backward(loop)
+        if job.recipe.training.grad_clip:
+            learning = [p for p in job.stack.module.parameters() if p.grad is not None]
+            torch.nn.utils.clip_grad_norm_(learning, job.recipe.training.grad_clip)
+        self.optimizer.step()
+        at.step += 1
+        at.phase_step += 1
+        loop.step = at.step
+        at.loss_sum += loop.loss * len(rows)
+        at.loss_rows += len(rows)
+        for hook in job.hooks:
+            hook.after_step(loop)
+        job.progress.step(at.phase_step, loop.loss, loop.lr)
+
+    def _backward(self, rows: list[int], replayed: Replayed | None) -> float:
+        """Gradients of the batch's mean loss, in micro-batches; the loss is normalised over the whole batch."""
+        job, size = self.job, self.job.recipe.training.micro_batch or len(rows)
+        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+        total, weight = 0.0, 0.0
+        for number, part in enumerate(parts):
+            torch.manual_seed(int(generator(job.recipe.seed, 2, self.at.step, number).integers(2**62)))
+            loss = self._loss(part, replayed)
+            share = loss.total / loss.weight if len(parts) == 1 else loss.total
+            share.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.total.detach())
+            weight += float(loss.weight)
+        if len(parts) > 1:
+            for parameter in job.stack.module.parameters():
+                if parameter.grad is not None:
+                    parameter.grad /= weight
+        for hook in job.hooks:
+            penalty = hook.penalty(self.loop)
+            if penalty is not None:
+                penalty.backward()  # type: ignore[no-untyped-call]
+        if not math.isfinite(total):
+            raise DivergedError(
+                f"The loss became {total} at update {self.at.step + 1} with a rate of {self.loop.lr:.1e}. "
+                "Try a lower training.lr, more training.warmup or a smaller training.grad_clip."
+            )
+        return total / weight
+
+    def _loss(self, rows: list[int], replayed: Replayed | None) -> Loss:
+        job = self.job
+        targets = job.train.targets[torch.tensor(rows)]
+        if replayed is not None:
+            with job.arithmetic():
+                outputs = replayed.outputs(rows, job.device)
+        else:
+            batch = job.train.batch(rows, self.at.epoch)
+            if job.train.pipeline is not None and job.train.pipeline.mixes:
+                draw = generator(job.recipe.seed, 3, self.at.step, rows[0])
+                soft = job.task.soften(targets, job.manifest)
+                batch, targets = job.train.pipeline.batch(batch, soft, draw)
+            for hook in job.hooks:
+                batch, targets = hook.transform(self.loop, batch, targets)
+            with job.arithmetic():
+                outputs = job.stack.module(**to_device(batch, job.device))
+        return job.task.loss(outputs.float(), targets.to(job.device), job.loss_options)
+
+    def _finish_epoch(self, phase: Phase, replayed: dict[int, Replayed]) -> None:
+        """Validate, keep the best, let hooks decide whether to go on."""
+        job, at, loop = self.job, self.at, self.loop
+        at.epoch += 1
+        at.phase_epoch += 1
+        loop.epoch, loop.phase_epoch = at.epoch, at.phase_epoch
+        figures: dict[str, Any] = {"epoch": at.epoch, "phase": phase.name, "step": at.step, "lr": loop.lr}
+        figures["loss"] = at.loss_sum / max(1.0, at.loss_rows)
+        at.loss_sum, at.loss_rows = 0.0, 0.0
+        for hook in job.hooks:
+            hook.before_evaluation(loop)
+        if job.validation is not None:
+            self._validate(figures, replayed.get(id(job.validation)))
+        else:
+            self.best = taken(job)
+        for hook in job.hooks:
+            hook.after_evaluation(loop)
+        for hook in job.hooks:
+            hook.after_epoch(loop)
+        stalled = phase.until == "plateau" and at.stalls > 0
+        at.phase_over = at.phase_step >= job.steps(phase) or stalled or loop.stop_phase or loop.stop_run
+        if loop.stop_run:
+            at.stopped = f"stopped early after epoch {at.epoch}"
+        at.history.append(figures)
+        lines = (_json_line(entry) for entry in at.history)
+        write_bytes(job.folder / "log.jsonl", "".join(lines).encode())
+        job.progress.epoch(_flat(figures))
+        self._checkpoint_if_due()
+
+    def _validate(self, figures: dict[str, Any], replayed: Replayed | None) -> None:
+        job, at, loop = self.job, self.at, self.loop
+        assert job.validation is not None
+        loop.validation = score(job, job.validation, replayed).compute()
+        figures["validation"] = dict(loop.validation)
+        value = loop.validation[job.metric]
+        loop.score = value if job.task.higher_is_better(job.metric) else -value
+        at.stalls = 0 if loop.score > at.phase_best else at.stalls + 1
+        at.phase_best = max(at.phase_best, loop.score)
+        # At equal score the later weights are kept: they have seen more.
+        if loop.score >= at.best or not self.best:
+            at.best, at.best_epoch, self.best = loop.score, at.epoch, taken(job)
+        loop.best = at.best
+
+    def _checkpoint_if_due(self) -> None:
+        training = self.job.recipe.training
+        if training.checkpoint_steps:
+            due = self.at.step % training.checkpoint_steps == 0
+        else:
+            due = time.monotonic() - self._saved_at >= training.checkpoint_every
+        if due:
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        job = self.job
+        tensors, optimizer = flatten("optimizer", self.optimizer.state_dict())
+        tensors |= {f"model.{name}": tensor for name, tensor in taken(job).items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for number, hook in enumerate(job.hooks):
+            tensors |= {f"hook.{number}.{name}": tensor for name, tensor in hook.state().items()}
+        values = {"at": _words(asdict(self.at)), "optimizer": optimizer}
+        save_checkpoint(self.checkpoints, self.at.step, Checkpoint(tensors, values))
+        self._saved_at = time.monotonic()
+
+    def _restore(self) -> None:
+        found = load_checkpoint(self.checkpoints)
+        if found is None:
+            return
+        checkpoint, complaints = found
+        for complaint in complaints:
+            self.job.note(complaint)
+        tensors, values = checkpoint.tensors, checkpoint.values
+        self.at = Progressed(**_numbers(values["at"]))
+        put(self.job, _under("model", tensors))
+        self.best = _under("best", tensors)
+        self.optimizer.load_state_dict(unflatten("optimizer", tensors, values["optimizer"]))
+        for number, hook in enumerate(self.job.hooks):
+            hook.restore(_under(f"hook.{number}", tensors))
+        loop, at = self.loop, self.at
+        loop.step, loop.epoch, loop.phase_epoch, loop.best = at.step, at.epoch, at.phase_epoch, at.best
+        self.job.note(f"continuing from update {at.step}")
+
+
+def make_optimizer(job: Job) -> Optimizer:
+    """One optimizer over all groups that ever learn; state is allocated when a group first has gradients."""
+    groups = parameter_groups(job.stack, job.recipe.training.weight_decay)
+    learned = [group for group in groups if group["group"] in job.learned]
+    assert job.recipe.training.lr is not None, "the recipe is resolved"
+    return OPTIMIZERS.get(job.recipe.training.optimizer).make(learned, job.recipe.training.lr)
+
+
+def group_rate(job: Job, phase: Phase, name: str) -> float:
+    """The highest learning rate of a layer group in a phase; 0 when it is frozen."""
+    training = job.recipe.training
+    return phase_rate(phase, name, job.stack.names[-1], training.lr or 0.0, training.head_lr or 0.0)
+
+
+def phase_rate(phase: Phase, name: str, head: str, lr: float, head_lr: float) -> float:
+    """The highest rate of a group: the new head has its own unless the phase says otherwise."""
+    if name not in phase.learn:
+        return 0.0
+    own = name == head and phase.lr is None and name not in phase.scales
+    return head_lr if own else (phase.lr or lr) * phase.scales.get(name, 1.0)
+
+
+def set_rates(job: Job, optimizer: Optimizer, phase: Phase, factor: float) -> float:
+    """Set every parameter group's rate for this update; returns that of the topmost learning group."""
+    top = 0.0
+    for group in optimizer.param_groups:
+        group["lr"] = group_rate(job, phase, group["group"]) * factor
+        top = group["lr"] or top
+    return top
+
+
+def taken(job: Job) -> dict[str, Tensor]:
+    """Copies of everything that learning changes: parameters and buffers of the groups that ever learn."""
+    named = {}
+    for group in job.stack.groups:
+        if group.name in job.learned:
+            named.update(dict(job.stack.parameters(group)))
+            named.update(dict(job.stack.buffers(group)))
+    return cpu(named)
+
+
+@torch.no_grad()
+def put(job: Job, tensors: dict[str, Tensor]) -> None:
+    """Put copies back."""
+    here = dict(job.stack.module.named_parameters()) | dict(job.stack.module.named_buffers())
+    for name, tensor in tensors.items():
+        here[name].copy_(tensor)
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def _words(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity."""
+    return {key: None if value == -math.inf else value for key, value in values.items()}
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: -math.inf if value is None else value for key, value in values.items()}
+
+
+def _flat(figures: dict[str, Any]) -> dict[str, Any]:
+    """Validation figures beside the others, for showing."""
+    return {name: value for name, value in figures.items() if name != "validation"} | figures.get("validation", {})
+
+
+def _json_line(entry: dict[str, Any]) -> str:
+    return json.dumps(finite(entry), ensure_ascii=False) + "\n"

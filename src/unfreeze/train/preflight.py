@@ -1,0 +1,120 @@
+"""Preflight: before the first step, see that what is supervised is what the user thinks.
+
+A few training rows are decoded back from the tensors that the model will get, next to the target that
+the loss will see; the loss and the gradients of one batch are looked at. What is wrong is an error now and
+not a loss of 0.0 after hours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from unfreeze.errors import PreflightError
+from unfreeze.models.pretrained import Sample
+from unfreeze.stack.frontier import set_learning, set_modes
+from unfreeze.train.feed import to_device
+
+if TYPE_CHECKING:
+    from unfreeze.methods import Phase
+    from unfreeze.train.job import Job
+
+SHOWN = 3
+
+
+def preflight(job: Job) -> list[str]:
+    """Check the first batch of every phase; return lines that show what is supervised.
+
+    Raises
+    ------
+    PreflightError
+        If the loss is not finite, a learning group gets no gradient, a frozen one gets some, or all targets that
+        the batch holds are alike while the manifest counts several.
+    """
+    _check_targets(job)
+    job.train.augmented(0, epoch=0)  # An augmentation that this model cannot have says so now.
+    lines = _shown(job, range(min(SHOWN, len(job.train))))
+    for phase in job.phases:
+        _check_gradients(job, phase)
+    set_learning(job.stack, ())
+    return lines
+
+
+@torch.no_grad()
+def _shown(job: Job, rows: Sequence[int]) -> list[str]:
+    """What is read, what is supervised and what the untrained head says, for each row."""
+    job.stack.module.eval()
+    outputs = job.stack.module(**to_device(job.train.batch(rows), job.device)).float().cpu()
+    return [
+        f"{describe_sample(job, job.train.sample(row))} → {job.task.show(row_outputs, target, job.manifest)}"
+        for row, row_outputs, target in zip(rows, outputs, job.train.targets[torch.tensor(rows)], strict=True)
+    ]
+
+
+def describe_sample(job: Job, sample: Sample) -> str:
+    """What the model reads, decoded from the tensors it gets."""
+    describe = getattr(job.pretrained.preprocess, "describe", None)
+    if describe is not None:
+        return str(describe(sample))
+    name, tensor = next(iter(sample.items()))
+    return f"{name} of shape {tuple(tensor.shape)}"
+
+
+def _check_targets(job: Job) -> None:
+    if not len(job.train):
+        raise PreflightError("There is no training row left.")
+    if job.manifest.labels and len(torch.unique(job.train.targets, dim=0)) < 2:
+        raise PreflightError(
+            f"Every training row has the target {job.train.examples.targets[0]!r}, so there is nothing to tell apart; "
+            f"the data name {len(job.manifest.labels)} labels."
+        )
+
+
+def _check_gradients(job: Job, phase: Phase) -> None:
+    """One forward and backward pass without an update."""
+    set_learning(job.stack, phase.learn)
+    set_modes(job.stack, phase.learn)
+    # Buffers such as BatchNorm statistics move in a forward pass in training mode: put them back afterwards.
+    buffers = {name: buffer.clone() for name, buffer in job.stack.module.named_buffers()}
+    rows = _varied_rows(job)
+    torch.manual_seed(job.recipe.seed)
+    outputs = job.stack.module(**to_device(job.train.batch(rows), job.device))
+    loss = job.task.loss(outputs.float(), job.train.targets[torch.tensor(rows)].to(job.device), job.loss_options)
+    if not float(loss.weight) > 0:
+        raise PreflightError(f"Phase '{phase.name}': the first batch supervises nothing (its loss has no weight).")
+    value = loss.total / loss.weight
+    if not math.isfinite(float(value.detach())):
+        raise PreflightError(f"Phase '{phase.name}': the loss of the first batch is {float(value):g}, not a finite number.")
+    value.backward()
+    without, frozen = _gradients(job, phase)
+    for name, buffer in job.stack.module.named_buffers():
+        buffer.copy_(buffers[name])
+    set_learning(job.stack, ())
+    if without:
+        raise PreflightError(f"Phase '{phase.name}': {', '.join(without)} should learn but no gradient reaches them.")
+    if frozen:
+        raise PreflightError(f"Phase '{phase.name}': {', '.join(frozen)} are frozen but get a gradient.")
+
+
+def _varied_rows(job: Job) -> list[int]:
+    """Rows spread over the training split, so that they hold several labels."""
+    count = min(len(job.train), max(2, min(8, job.batch_size)))
+    step = max(1, len(job.train) // count)
+    return list(range(0, step * count, step))
+
+
+def _gradients(job: Job, phase: Phase) -> tuple[Sequence[str], Sequence[str]]:
+    """Learning groups without any gradient, and frozen groups with one."""
+    without, frozen = [], []
+    for group in job.stack.groups:
+        reached = any(
+            parameter.grad is not None and bool(parameter.grad.any()) for _, parameter in job.stack.parameters(group)
+        )
+        if group.name in phase.learn and group.parameters and not reached:
+            without.append(group.name)
+        if group.name not in phase.learn and reached:
+            frozen.append(group.name)
+    return without, frozen

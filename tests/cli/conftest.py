@@ -1,0 +1,138 @@
+"""A stand-in for the api, so that what the command line does with it is seen without any training."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import unfreeze
+from unfreeze.data.manifest import Column, Finding, Manifest, Prepared, Quarantined
+from unfreeze.methods import Phase
+from unfreeze.recipe import Recipe
+
+EVIL = "[red]x[/red]\x1b[31m\x07‮"
+
+
+@dataclass
+class Layer:
+    name: str
+    parameters: int
+    learns: dict[int, float]
+
+
+@dataclass
+class FakePlan:
+    recipe: Recipe
+    phases: tuple[Phase, ...]
+    layers: list[Layer]
+    manifest: Manifest
+    reasons: dict[str, str] = field(default_factory=lambda: {"training.epochs": f"because {EVIL}"})
+    notes: list[str] = field(default_factory=lambda: ["a note"])
+    preflight: list[str] = field(default_factory=lambda: [f"row 1 → {EVIL}"])
+    steps_per_epoch: int = 10
+    total_parameters: int = 111
+
+
+@dataclass
+class FakeRun:
+    path: Path
+    result: dict[str, Any]
+
+    def predict(self, source: Any) -> list[dict[str, Any]]:
+        return [{"origin": f"{source}, row {row}", "prediction": EVIL, "probabilities": {EVIL: 0.75, "b": 0.25}}
+                for row in range(30)]  # fmt: skip
+
+    def evaluate(self, source: Any) -> dict[str, Any]:
+        figures = {"accuracy": {"value": 0.5, "low": 0.25, "high": 0.75}}
+        return {"rows": 4, "left_out": [{"origin": f"{source}, row 9", "reason": "empty"}], "metrics": figures}
+
+
+RESULT: dict[str, Any] = {
+    "status": "finished",
+    "task": "classification",
+    "metric": "accuracy",
+    "test": {
+        "accuracy": {"value": 0.9123, "low": 0.88, "high": 0.94},
+        "f1": {"value": float("nan"), "low": None, "high": None},
+    },
+    "validation": {},
+    "baseline": {"name": "majority class", "test": {"accuracy": 0.25}},
+    "seconds": 12.5,
+    "method": "head",
+}  # fmt: skip
+
+
+def manifest() -> Manifest:
+    return Manifest(
+        source="data.csv",
+        modality="text",
+        task="classification",
+        task_reason="few different texts",
+        columns=(Column("text", "text", f"long {EVIL}"),),
+        labels=(EVIL, "b"),
+        rows={"train": 8, "validation": 2, "test": 2},
+        counts={"train": {EVIL: 4, "b": 4}},
+        split_reason="by seed",
+        fingerprint="0" * 64,
+        findings=(Finding("leak", "warning", f"found {EVIL}", 2, (EVIL,)),),
+        quarantined=1,
+    )
+
+
+def a_plan(recipe: Recipe, phases: int = 2) -> FakePlan:
+    made = [Phase(name="probe", learn=("head",), epochs=2)]
+    made += [Phase(name="all", learn=("block", "head"), epochs=1) for _ in range(phases - 1)]
+    late = dict.fromkeys(range(1, phases), 2e-05)
+    layers = [
+        Layer("stem", 1, {}),
+        Layer("block", 10, late),
+        Layer("head", 100, dict.fromkeys(range(phases), 0.001)),
+    ]
+    return FakePlan(recipe, tuple(made), layers, manifest())
+
+
+class Stub(ModuleType):
+    """Remembers the recipe that it was called with; `error` is raised instead of fitting."""
+
+    recipe: Recipe
+    error: BaseException | None = None
+    chatter = ""
+
+    def fit_recipe(self, recipe: Recipe, progress: Any = None) -> FakeRun:
+        self.recipe = recipe
+        if self.chatter:
+            print(self.chatter)
+        if self.error is not None:
+            raise self.error
+        return FakeRun(Path("runs/fake-1"), RESULT)
+
+    def plan_recipe(self, recipe: Recipe, progress: Any = None) -> FakePlan:
+        self.recipe = recipe
+        return a_plan(recipe)
+
+    def inspect_recipe(self, recipe: Recipe) -> Prepared:
+        self.recipe = recipe
+        return Prepared(manifest(), {}, (Quarantined("data.csv, line 3", f"empty {EVIL}", {}),))
+
+    def load(self, path: str) -> FakeRun:
+        return FakeRun(Path(path), RESULT)
+
+    def resume(self, path: str, progress: Any = None) -> FakeRun:
+        return FakeRun(Path(path), RESULT)
+
+    def compare(self, paths: list[str]) -> list[dict[str, Any]]:
+        row = {"model": "m", "method": "head", "metric": "accuracy", "test": RESULT["test"], "learned_share": 0.5}
+        return [{"run": path, "seconds": 3.0, "same_test": False, **row} for path in paths]
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Stub:
+    stub = Stub("unfreeze.api")
+    monkeypatch.setitem(sys.modules, "unfreeze.api", stub)
+    monkeypatch.setitem(unfreeze.__dict__, "api", stub)
+    return stub

@@ -1,0 +1,28 @@
+"""What every test may rely on: no network, one thread, a folder of its own, real data only where asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that writes runs/ by default writes it into its own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real data sets and weights, or the test is skipped."""
+    folder = os.environ.get("UNFREEZE_REAL_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("UNFREEZE_REAL_DATA does not name a folder")
+    return Path(folder)
