@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -37,9 +37,16 @@ from unfreeze.train.l2_sp import StartingPoint
 from unfreeze.train.loop import Training
 from unfreeze.train.preflight import preflight
 
+HookMaker: TypeAlias = Callable[[Plan], Sequence[Hook]]
+
 
 def fit(
-    data: Any = None, model: str | None = None, *, recipe: Recipe | None = None, progress: Progress | None = None, **options: Any
+    data: Any = None,
+    model: str | None = None,
+    *,
+    recipe: Recipe | None = None,
+    progress: Progress | None = None,
+    **options: Any,
 ) -> Run:
     """Fine-tune a pre-trained model on data and prove the result.
 
@@ -126,14 +133,24 @@ def _comparison(run: Run) -> dict[str, Any]:
     }
 
 
-def fit_recipe(recipe: Recipe, *, progress: Progress | None = None, objects: object | None = None) -> Run:
-    """`fit` for a recipe that is already made."""
+def fit_recipe(
+    recipe: Recipe, *, progress: Progress | None = None, objects: object | None = None, hooks: HookMaker | None = None
+) -> Run:
+    """`fit` for a recipe that is already made.
+
+    Parameters
+    ----------
+    hooks : callable (Plan) -> sequence of Hook, optional
+        Makes further hooks for the loop, such as a distillation. A recipe cannot name them, so such a run cannot
+        be resumed.
+    """
     progress = progress or Silent()
     started = time.perf_counter()
     _threads(recipe)
     made = make_plan(recipe, objects, progress)
     job = make_job(made, Path(), progress)
     made.preflight = preflight(job)
+    job.hooks = [*job.hooks, *(hooks(made) if hooks else ())]
     method = "phases" if made.recipe.method.phases else made.recipe.method.name
     stem = f"{Path(made.manifest.source).stem}-{Path(made.recipe.model.name or '').name}-{method}"
     folder = new_run_folder(made.recipe.output.folder, stem, made.recipe.output.overwrite)

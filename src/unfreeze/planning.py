@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from unfreeze.data.audit import longer_than_model
-from unfreeze.data.manifest import Examples, Finding, Manifest, Prepared
+from unfreeze.data.manifest import Examples, Manifest, Prepared
 from unfreeze.data.prepare import prepare
 from unfreeze.methods import METHODS, Phase
 from unfreeze.methods._parse import parse_method
@@ -19,7 +19,7 @@ from unfreeze.progress import Progress, Silent
 from unfreeze.recipe import Recipe
 from unfreeze.resolve import pipeline_of, resolve, task_of
 from unfreeze.stack.groups import LayerStack, build_stack
-from unfreeze.tasks import Task
+from unfreeze.tasks._task import Task
 from unfreeze.train.feed import Feed, make_feed
 from unfreeze.train.loop import phase_rate
 
@@ -146,25 +146,24 @@ def _feeds(recipe: Recipe, prepared: Prepared, task: Task, pretrained: Pretraine
 
 def _with_lengths(manifest: Manifest, feed: Feed, pretrained: Pretrained) -> Manifest:
     """Add a finding about texts that are longer than the model reads."""
-    token_count = getattr(pretrained.preprocess, "token_count", None)
-    if token_count is None or not len(feed):
+    count = getattr(pretrained.preprocess, "count", None)
+    if count is None or not len(feed):
         return manifest
     texts = feed.examples.inputs[:LENGTH_SAMPLE]
     some = Examples(texts, feed.examples.targets[:LENGTH_SAMPLE], feed.examples.origin[:LENGTH_SAMPLE])
     limit = int(pretrained.preprocess.config()["max_length"])
-    finding: Finding | None = longer_than_model(some, [token_count(text) for text in texts], limit)
-    return manifest if finding is None else replace(manifest, findings=(*manifest.findings, finding))
+    finding = longer_than_model(some, count(texts), limit)
+    return replace(manifest, findings=(*manifest.findings, finding)) if finding.count else manifest
 
 
 def _layers(recipe: Recipe, stack: LayerStack, phases: Sequence[Phase]) -> list[LayerRow]:
-    training = recipe.training
-    head, lr, head_lr = stack.names[-1], training.lr or 0.0, training.head_lr or 0.0
+    head = stack.names[-1]
     return [
         LayerRow(
             group.name,
             stack.size(group),
             {
-                index: phase_rate(phase, group.name, head, lr, head_lr)
+                index: phase_rate(phase, group.name, head, recipe.training)
                 for index, phase in enumerate(phases)
                 if group.name in phase.learn
             },

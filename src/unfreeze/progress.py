@@ -81,9 +81,8 @@ class PlainLines:
 
     def phase(self, index: int, phase: Phase, steps: int) -> None:
         self._steps = steps
-        self._say(
-            f"phase {index + 1}, {phase.name}: {counted(len(phase.learn), 'layer group')} to learn, at most {steps} updates"
-        )
+        learning = counted(len(phase.learn), "layer group")
+        self._say(f"phase {index + 1}, {phase.name}: {learning} to learn, at most {counted(steps, 'update')}")
 
     def step(self, step: int, loss: float, lr: float) -> None:
         if time.monotonic() - self._last >= self.every:
@@ -223,7 +222,8 @@ def outline(plan: Any) -> str:
     """What is about to be trained, in one line."""
     learning = sum(layer.parameters for layer in plan.layers if layer.learns)
     rows = ", ".join(f"{count:,} {split}" for split, count in plan.manifest.rows.items())
-    return f"{rows} rows; {learning:,} of {plan.total_parameters:,} parameters learn in {counted(len(plan.phases), 'phase')}"
+    phases = counted(len(plan.phases), "phase")
+    return f"{rows} rows; {learning:,} of {plan.total_parameters:,} parameters learn in {phases}"
 
 
 def counted(count: int, what: str) -> str:

@@ -6,7 +6,6 @@ it by a value with a reason. Nothing here imports torch.
 
 from __future__ import annotations
 
-
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -29,7 +28,9 @@ def option(default: Any, help: str) -> Any:
 class DataRecipe:
     """Where the data are, what their columns mean, and what happens to rows that are not fit."""
 
-    path: str | None = option(None, "a table, an image folder or a Hub data set; none when objects are passed in Python")
+    path: str | None = option(
+        None, "a table, an image folder or a Hub data set; none when objects are passed in Python"
+    )
     validation: str | None = option(None, "a second source that is used for validation")
     test: str | None = option(None, "a further source that is used for the test")
     text: str | None = option(None, "column with the text")
@@ -99,7 +100,8 @@ class TrainingRecipe:
     batch_size: Count | None = option(None, "rows per update")
     micro_batch: Count | None = option(None, "rows per forward pass; none: the whole batch")
     lr: Positive | None = option(None, "highest rate of the pre-trained layers; none: the family's")
-    head_lr: Positive | None = option(None, "highest rate of the new head")
+    head_lr: Positive | None = option(None, "highest rate of the new head while other layers learn too")
+    probe_lr: Positive | None = option(None, "highest rate of the new head while it learns alone")
     optimizer: str = option("adamw", "see the docs: adamw, adam, sgd, rmsprop, adafactor, lion")
     schedule: str = option("linear", "constant, linear, cosine, polynomial, step, one-cycle, plateau")
     warmup: Share = option(0.1, "share of a phase's updates in which the rate rises from zero")
@@ -109,9 +111,13 @@ class TrainingRecipe:
     class_weights: Literal["none", "balanced"] = option("none", "weigh classes inversely to their frequency")
     sampling: Literal["natural", "balanced"] = option("natural", "draw every class equally often")
     grad_clip: Positive | None = option(1.0, "largest norm of the gradient; none: no limit")
-    early_stopping: Count | None = option(None, "stop after so many epochs without gain; the best weights are kept anyway")
+    early_stopping: Count | None = option(
+        None, "stop after so many epochs without gain; the best weights are kept anyway"
+    )
     ema: Annotated[float, Gt(0), Lt(1)] | None = option(None, "decay of an exponential average of the weights")
-    augment: list[str] | None = option(None, "augmentations of training data, such as flip, crop, mixup:0.2; none: decided")
+    augment: list[str] | None = option(
+        None, "augmentations of training data, such as flip, crop, mixup:0.2; none: decided"
+    )
     precision: Literal["auto", "float32", "bf16"] = option("auto", "arithmetic of the forward and backward pass")
     replay: bool = option(True, "compute what is frozen once per sample")
     checkpoint_every: Positive = option(60.0, "seconds between checkpoints: the most that a crash can cost")

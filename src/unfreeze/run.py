@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from unfreeze.data.manifest import Column, Finding, Manifest
+from unfreeze.data.io import read_manifest
+from unfreeze.data.manifest import Manifest
 from unfreeze.errors import DataError, RunError
 from unfreeze.models.pretrained import Pretrained
 from unfreeze.recipe import Recipe
@@ -205,16 +206,3 @@ def _numbered(parent: Path, stem: str) -> Path:
 def set_status(folder: Path, status: str, **more: Any) -> None:
     """Write how a run stands."""
     write_json(folder / STATUS, {"status": status, **more})
-
-
-def read_manifest(path: Path) -> Manifest:
-    """A manifest from its JSON."""
-    values = read_json(path)
-    known = {item.name for item in fields(Manifest)}
-    values = {key: value for key, value in values.items() if key in known}
-    values["columns"] = tuple(Column(**column) for column in values["columns"])
-    values["findings"] = tuple(
-        Finding(**{**finding, "examples": tuple(finding["examples"])}) for finding in values["findings"]
-    )
-    values["labels"] = tuple(values["labels"])
-    return Manifest(**values)

@@ -63,6 +63,7 @@ RESULT: dict[str, Any] = {
     "validation": {},
     "baseline": {"name": "majority class", "test": {"accuracy": 0.25}},
     "seconds": 12.5,
+    "gate": {"rows": 64, "difference": 0.0, "tolerance": 1e-4, "process": "fresh", "passed": True},
     "method": "head",
 }  # fmt: skip
 

@@ -59,7 +59,19 @@ grey16 = Image.fromarray((np.arange(400, dtype=np.uint16) * 160).reshape(20, 20)
         (ref(noise(1), "GIF", save_all=True, append_images=[noise(2)]), "RGB"),
         (ref(Image.new("RGB", (1, 1))), "RGB"),
     ],
-    ids=["rgb", "grey", "cmyk", "palette", "bilevel", "alpha", "grey-alpha", "16-bit", "float", "animated", "one-pixel"],
+    ids=[
+        "rgb",
+        "grey",
+        "cmyk",
+        "palette",
+        "bilevel",
+        "alpha",
+        "grey-alpha",
+        "16-bit",
+        "float",
+        "animated",
+        "one-pixel",
+    ],
 )
 def test_every_mode_becomes_rgb_or_grey(reference: ImageRef, mode: str) -> None:
     image = decode(reference, MAX)
@@ -104,7 +116,7 @@ def test_damage_has_a_reason(reference: ImageRef, message: str) -> None:
 def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     huge = ref(Image.new("1", (6000, 6000)))
     for look in (decode, probe):
-        with pytest.raises(DataError, match="more than data.max_pixels=1000"):
+        with pytest.raises(DataError, match=r"more than data\.max_pixels=1000"):
             look(huge, 1000)
 
 

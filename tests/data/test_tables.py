@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unfreeze.data.sources import ReadOptions, read_source
@@ -196,6 +196,7 @@ def test_an_unreachable_hub_is_one_line() -> None:
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\r\0", exclude_categories=["Cs"]), max_size=20)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(cells, cells), min_size=1, max_size=20))
 def test_what_the_csv_module_writes_is_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]):
     import csv
@@ -207,6 +208,7 @@ def test_what_the_csv_module_writes_is_read_back(tmp_path_factory: pytest.TempPa
     assert list(zip(table.columns["text"], table.columns["label"], strict=True)) == rows
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=300))
 def test_arbitrary_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("bytes")

@@ -18,6 +18,9 @@ from unfreeze.recipe_io import with_values
 WHICH = Annotated[str, typer.Argument(metavar="[text|images]", help="which demonstration")]
 FOLDER = Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="where data and runs are written")]
 
+EPOCHS = 4
+"""Two of the head, two of all layers: enough to see the gain, short enough to watch."""
+
 ABOUT = {
     "text": "Docstrings of this Python's standard library; to predict: the section of its documentation.",
     "images": "Handwritten digits; to predict: the digit.",
@@ -47,6 +50,7 @@ def _text(folder: Path) -> Recipe:
             "data.text": "text",
             "data.target": "label",
             "data.group": "module",
+            "training.epochs": EPOCHS,
             "output.folder": _free(folder, "text"),
         },
     )

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from unfreeze.cli._options import JSON, QUIET, takes_recipe
 from unfreeze.cli._output import emit, only_document, plain, show
-from unfreeze.cli.tables import result_table, words
+from unfreeze.cli.tables import result_parts, words
 from unfreeze.progress import choose
 from unfreeze.recipe import Recipe
 
 if TYPE_CHECKING:
-    from unfreeze.api import Run
+    from unfreeze.run import Run
 
 
 @takes_recipe()
@@ -37,4 +37,4 @@ def show_run(run: Run, as_json: bool) -> None:
     if as_json:
         emit({"run": run.path, **plain(run.result)})
         return
-    show(result_table(run.result), words(f"Run: {run.path}"))
+    show(*result_parts(run.result), words(f"Run: {run.path}", "bold"))

@@ -180,6 +180,18 @@ def result_table(result: Mapping[str, Any]) -> Table:
     return table(title, ["metric", "value", "95 % interval", name], rows, right=[1, 2, 3])
 
 
+def result_parts(result: Mapping[str, Any]) -> list[Table | Text]:
+    """The results of a finished run, and what was proven about the saved model."""
+    parts: list[Table | Text] = [result_table(result)]
+    gate = result.get("gate")
+    if gate:
+        reproduced = f"{gate['rows']} predictions (largest difference {gate['difference']:.1g})"
+        parts.append(words(f"The saved model was loaded in a {gate['process']} process and reproduced {reproduced}."))
+    if result.get("seconds") is not None:
+        parts.append(words(f"{result['seconds']:,.0f} seconds in all."))
+    return parts
+
+
 def scores_parts(scores: Mapping[str, Any]) -> list[Table | Text]:
     """What evaluating a run on further data gave."""
     rows = [[name, figure(_value(scored)), interval(scored)] for name, scored in scores["metrics"].items()]

@@ -71,10 +71,11 @@ def near_images(facts: Sequence[ImageFacts]) -> Array:
     hashes = np.array([fact.dhash for fact in facts], dtype=np.uint64)
     bands = np.stack([(hashes >> np.uint64(16 * i)) & np.uint64(0xFFFF) for i in range(4)], axis=1)
     pairs = candidates(np.concatenate([bands, hashes[:, None]], axis=1))
-    distance = np.bitwise_count(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]])
+    apart = hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]
+    distance = np.unpackbits(apart[:, None].view(np.uint8), axis=1).sum(axis=1)
     pairs = pairs[distance <= _HASH_DISTANCE]
     keep = [_same_picture(facts[a], facts[b]) for a, b in pairs]
-    return pairs[np.array(keep, dtype=bool)] if len(pairs) else pairs
+    return np.asarray(pairs[np.array(keep, dtype=bool)] if len(pairs) else pairs)
 
 
 def candidates(keys: Array) -> Array:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 TEXT = (
     "text", "sentence", "tweet", "review", "review_text", "content", "message", "sms", "body", "comment",
-    "comment_text", "utterance", "query", "question", "document", "post", "headline", "title", "abstract", "description",
-    "prompt", "input", "article", "passage", "sentence1", "premise", "text1", "text_a", "question1", "statement",
+    "comment_text", "utterance", "query", "question", "document", "post", "headline", "title", "abstract",
+    "description", "prompt", "input", "article", "passage", "sentence1", "premise", "text1", "text_a",
+    "question1", "statement",
 )  # fmt: skip
 PAIRS = (
     ("premise", "hypothesis"), ("sentence1", "sentence2"), ("question1", "question2"), ("text1", "text2"),

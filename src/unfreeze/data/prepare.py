@@ -61,7 +61,7 @@ def prepare(recipe: DataRecipe, *, task: str | None, seed: int, objects: object 
     rows = _clean(rows, recipe, seed, log)
     rows, split_reason = split_rows(rows, roles, recipe, seed, log)
     rows = cleaning.unseen(rows, recipe, log)
-    _refuse_unusable(rows, task, recipe)
+    _refuse_unusable(rows, task, recipe, len(log.quarantine))
     examine(rows, log)
     source = "Python objects" if objects is not None else str(recipe.path)
     return _prepared(rows, roles, source, task, task_reason, split_reason, log)
@@ -171,9 +171,11 @@ def _clean(rows: Rows, recipe: DataRecipe, seed: int, log: Log) -> Rows:
     return rows
 
 
-def _refuse_unusable(rows: Rows, task: str, recipe: DataRecipe) -> None:
+def _refuse_unusable(rows: Rows, task: str, recipe: DataRecipe, left_out: int) -> None:
     """One class, one value, or a split without rows: nothing can be learned or measured."""
     labels = sorted({label for target in rows.targets for label in cleaning.labels_of(target)})
+    if not len(rows) or "train" not in rows.splits:
+        raise DataError(f"No training row is left after cleaning; {left_out} rows were left out.")
     if task == "classification" and len(labels) < 2:
         raise DataError(f"There is only one class ({labels[0]!r}) in {len(rows)} rows; at least two are needed.")
     if task == "multilabel" and not labels:

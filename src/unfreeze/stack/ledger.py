@@ -16,7 +16,7 @@ def tensor_digest(tensor: Tensor) -> bytes:
     """sha256 of a tensor's type, shape and bytes."""
     plain = tensor.detach().to("cpu").contiguous()
     digest = hashlib.sha256(f"{plain.dtype}{tuple(plain.shape)}".encode())
-    digest.update(plain.reshape(-1).view(torch.uint8).numpy())
+    digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
     return digest.digest()
 
 

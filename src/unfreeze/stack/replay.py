@@ -310,9 +310,7 @@ def _differing(
         raise NotReplayable("the first learning module is called differently when frozen layers pass through")
     stored: dict[int, Template] = {}
     constant: dict[int, Tensor] = {}
-    for index, (leaf, empty, another) in enumerate(
-        zip(leaves, hollow_leaves, pytree.tree_leaves(other), strict=True)
-    ):
+    for index, (leaf, empty, another) in enumerate(zip(leaves, hollow_leaves, pytree.tree_leaves(other), strict=True)):
         if not isinstance(leaf, Tensor) or _same(leaf, empty):
             continue
         if _same(leaf, another):
@@ -329,12 +327,7 @@ def _differing(
 
 
 def _same(one: Tensor, two: Any) -> bool:
-    return (
-        isinstance(two, Tensor)
-        and one.shape == two.shape
-        and one.dtype == two.dtype
-        and bool(torch.equal(one, two))
-    )
+    return isinstance(two, Tensor) and one.shape == two.shape and one.dtype == two.dtype and bool(torch.equal(one, two))
 
 
 def _rows_first(tensor: Tensor, template: Template) -> Tensor:
@@ -383,7 +376,8 @@ def _substituting(entry: nn.Module, kept: Mapping[int, Tensor]) -> Iterator[None
         leaves, structure = pytree.tree_flatten((args, kwargs))
         for index, tensor in kept.items():
             leaves[index] = tensor
-        return pytree.tree_unflatten(leaves, structure)  # type: ignore[return-value]
+        changed: tuple[Any, Any] = pytree.tree_unflatten(leaves, structure)
+        return changed
 
     hook = entry.register_forward_pre_hook(put_back, with_kwargs=True)
     try:

@@ -17,7 +17,7 @@ from unfreeze.train.order import generator
 
 if TYPE_CHECKING:
     from unfreeze.data.augmentations._pipeline import Pipeline
-    from unfreeze.tasks import Task
+    from unfreeze.tasks._task import Task
 
 MEMO_BYTES = 4 * 1024**3
 """Encoded images are kept in memory up to this size; beyond it they are decoded again."""
@@ -85,8 +85,7 @@ class Feed:
 
     @cached_property
     def _facts(self) -> Any:
-        facts = getattr(self.preprocess, "facts", None)
-        return {} if facts is None else facts()
+        return getattr(self.preprocess, "facts", {})
 
     def batch(self, rows: Sequence[int], epoch: int | None = None) -> Batch:
         """A padded batch; with an epoch, augmented."""

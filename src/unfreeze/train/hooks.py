@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,10 @@ class Hook:
     def transform(self, loop: LoopState, batch: Batch, targets: Tensor) -> tuple[Batch, Tensor]:
         """Change a training batch (mixup): targets may become soft."""
         return batch, targets
+
+    def term(self, loop: LoopState, rows: Sequence[int]) -> Tensor | None:
+        """A term added to the loss of each forward pass: a mean over these training rows, which it has just read."""
+        return None
 
     def penalty(self, loop: LoopState) -> Tensor | None:
         """A term added to the loss once per update."""

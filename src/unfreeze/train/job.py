@@ -16,8 +16,7 @@ from unfreeze.models.pretrained import Pretrained
 from unfreeze.progress import Progress
 from unfreeze.recipe import Recipe
 from unfreeze.stack.groups import LayerStack
-from unfreeze.tasks import Task
-from unfreeze.tasks._task import LossOptions
+from unfreeze.tasks._task import LossOptions, Task
 from unfreeze.train.feed import Feed
 from unfreeze.train.hooks import Hook
 

@@ -21,6 +21,7 @@ from unfreeze.methods import Phase
 from unfreeze.optim.groups import parameter_groups
 from unfreeze.optim.optimizers import OPTIMIZERS
 from unfreeze.optim.schedules import SCHEDULES, rate_factor
+from unfreeze.recipe import TrainingRecipe
 from unfreeze.stack.frontier import set_learning, set_modes
 from unfreeze.stack.ledger import check_frozen, group_digests
 from unfreeze.tasks._task import Loss
@@ -156,6 +157,10 @@ class Training:
             torch.manual_seed(int(generator(job.recipe.seed, 2, self.at.step, number).integers(2**62)))
             loss = self._loss(part, replayed)
             share = loss.total / loss.weight if len(parts) == 1 else loss.total
+            for hook in job.hooks:
+                term = hook.term(self.loop, part)
+                if term is not None:
+                    share = share + (term if len(parts) == 1 else term * loss.weight)
             share.backward()  # type: ignore[no-untyped-call]
             total += float(loss.total.detach())
             weight += float(loss.weight)
@@ -282,43 +287,43 @@ def make_optimizer(job: Job) -> Optimizer:
     return OPTIMIZERS.get(job.recipe.training.optimizer).make(learned, job.recipe.training.lr)
 
 
-def group_rate(job: Job, phase: Phase, name: str) -> float:
-    """The highest learning rate of a layer group in a phase; 0 when it is frozen."""
-    training = job.recipe.training
-    return phase_rate(phase, name, job.stack.names[-1], training.lr or 0.0, training.head_lr or 0.0)
+def phase_rate(phase: Phase, name: str, head: str, training: TrainingRecipe) -> float:
+    """The highest rate of a layer group in a phase, 0 when it is frozen.
 
-
-def phase_rate(phase: Phase, name: str, head: str, lr: float, head_lr: float) -> float:
-    """The highest rate of a group: the new head has its own unless the phase says otherwise."""
+    The new head has rates of its own, one for learning alone, unless the phase says otherwise.
+    """
     if name not in phase.learn:
         return 0.0
     own = name == head and phase.lr is None and name not in phase.scales
-    return head_lr if own else (phase.lr or lr) * phase.scales.get(name, 1.0)
+    alone = training.probe_lr if phase.learn == (head,) else training.head_lr
+    rate = alone if own else phase.lr or training.lr
+    assert rate is not None, "the recipe is resolved"
+    return rate * phase.scales.get(name, 1.0)
 
 
 def set_rates(job: Job, optimizer: Optimizer, phase: Phase, factor: float) -> float:
     """Set every parameter group's rate for this update; returns that of the topmost learning group."""
     top = 0.0
     for group in optimizer.param_groups:
-        group["lr"] = group_rate(job, phase, group["group"]) * factor
+        group["lr"] = phase_rate(phase, group["group"], job.stack.names[-1], job.recipe.training) * factor
         top = group["lr"] or top
     return top
 
 
 def taken(job: Job) -> dict[str, Tensor]:
     """Copies of everything that learning changes: parameters and buffers of the groups that ever learn."""
-    named = {}
-    for group in job.stack.groups:
-        if group.name in job.learned:
-            named.update(dict(job.stack.parameters(group)))
-            named.update(dict(job.stack.buffers(group)))
+    named: dict[str, Tensor] = {}
+    for name in job.learned:
+        group = job.stack.group(name)
+        named.update(job.stack.parameters(group))
+        named.update(job.stack.buffers(group))
     return cpu(named)
 
 
 @torch.no_grad()
 def put(job: Job, tensors: dict[str, Tensor]) -> None:
     """Put copies back."""
-    here = dict(job.stack.module.named_parameters()) | dict(job.stack.module.named_buffers())
+    here: dict[str, Tensor] = {**dict(job.stack.module.named_parameters()), **dict(job.stack.module.named_buffers())}
     for name, tensor in tensors.items():
         here[name].copy_(tensor)
 
@@ -338,7 +343,9 @@ def _numbers(values: dict[str, Any]) -> dict[str, Any]:
 
 def _flat(figures: dict[str, Any]) -> dict[str, Any]:
     """Validation figures beside the others, for showing."""
-    return {name: value for name, value in figures.items() if name != "validation"} | figures.get("validation", {})
+    flat = {name: value for name, value in figures.items() if name != "validation"}
+    flat.update(figures.get("validation", {}))
+    return flat
 
 
 def _json_line(entry: dict[str, Any]) -> str:

@@ -23,7 +23,10 @@ def choose_precision(device: torch.device) -> tuple[str, str]:
     gain = bf16_gain()
     if gain >= WORTH:
         return "bf16", f"measured: this CPU multiplies {gain:.1f} times faster in bfloat16; weights stay in float32"
-    return "float32", f"measured: bfloat16 would be {gain:.1f} times as fast on this CPU, not enough to be worth its rounding"
+    return (
+        "float32",
+        f"measured: bfloat16 would be {gain:.1f} times as fast on this CPU, not enough to be worth its rounding",
+    )
 
 
 @cache

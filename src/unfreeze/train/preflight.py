@@ -87,7 +87,9 @@ def _check_gradients(job: Job, phase: Phase) -> None:
         raise PreflightError(f"Phase '{phase.name}': the first batch supervises nothing (its loss has no weight).")
     value = loss.total / loss.weight
     if not math.isfinite(float(value.detach())):
-        raise PreflightError(f"Phase '{phase.name}': the loss of the first batch is {float(value):g}, not a finite number.")
+        raise PreflightError(
+            f"Phase '{phase.name}': the loss of the first batch is {float(value):g}, not a finite number."
+        )
     value.backward()
     without, frozen = _gradients(job, phase)
     for name, buffer in job.stack.module.named_buffers():

@@ -43,6 +43,8 @@ def decode(data: bytes, path: Path, encoding: str | None) -> tuple[str, list[Fin
         text = data.decode(name, errors="surrogateescape")
     except UnicodeError as error:
         raise DataError(f"File '{path}' is not {name}: {error}. Give another with --set data.encoding=…") from error
+    if not text.strip("\ufeff \t\r\n\v\f\x1c\x1d\x1e\x1f\x85"):
+        raise DataError(f"File '{path}' is empty.")
     notes = []
     if name not in ("utf-8", "ascii"):
         how = "as asked" if encoding else "recognised from its bytes"

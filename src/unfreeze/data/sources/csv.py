@@ -7,6 +7,7 @@ import io
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -107,8 +108,7 @@ def _records(lines: list[str], delimiter: str, literal: bool, width: int | None)
             yield lines[position - 1]
 
     reader = csv.reader(feed(), delimiter=delimiter, quoting=quoting, strict=True)
-    limit = csv.field_size_limit(sys.maxsize)
-    try:
+    with _wide_fields():
         while position < len(lines):
             start = position
             try:
@@ -123,8 +123,6 @@ def _records(lines: list[str], delimiter: str, literal: bool, width: int | None)
                 broken = "" if len(fields) == width else broken or "a quote is opened and not closed"
             if fields:
                 yield _Record(start + 1, fields, broken)
-    finally:
-        csv.field_size_limit(limit)
 
 
 def _sniff(lines: list[str], usual: str) -> str:
@@ -142,14 +140,32 @@ def _sniff(lines: list[str], usual: str) -> str:
 
 
 def _quotes_are_literal(lines: list[str], delimiter: str) -> bool:
-    """Whether quotes are plain characters: each line is a row without them meaning anything, and some are unpaired."""
+    """Whether quotes are plain characters: each line is a row if they mean nothing, and they break rows if they do."""
     width = lines[0].count(delimiter) + 1 if lines else 0
     odd = fit = 0
     for line in lines:
         fields = line.rstrip("\r\n").split(delimiter)
         fit += len(fields) == width or line.isspace()
         odd += any(_ill_quoted(field) for field in fields)
-    return odd > 0 and fit >= 0.99 * len(lines)
+    return odd > 0 and fit >= 0.99 * len(lines) and _quoting_breaks(lines, delimiter, width)
+
+
+def _quoting_breaks(lines: list[str], delimiter: str, width: int) -> bool:
+    with _wide_fields():
+        try:
+            return any(row and len(row) != width for row in csv.reader(lines, delimiter=delimiter, strict=True))
+        except csv.Error:
+            return True
+
+
+@contextmanager
+def _wide_fields() -> Iterator[None]:
+    """Lift the csv module's limit of 128 KiB to a field, which is global, for as long as a file is read."""
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _ill_quoted(field: str) -> bool:

@@ -28,6 +28,8 @@ def read(path: Path, options: ReadOptions) -> Reading:
         else:
             records.append(record)
             origin.append(where)
+    if not records and not bad:
+        raise DataError(f"File '{path}' is empty.")
     if not records:
         raise DataError(
             f"File '{path}': no line is a JSON object; the first problem: {bad[0].origin}: {bad[0].reason}."
