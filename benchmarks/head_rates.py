@@ -24,7 +24,7 @@ def main() -> None:
                     **SETS[name].options(seed=0),
                     method="head",
                     epochs=10,
-                    probe_lr=rate,
+                    head_lr=rate,
                     output=f"{folder}/run",
                     gate="inline",
                     bootstrap=0,

@@ -30,7 +30,6 @@ SEEDS = (0, 1, 2)
 METHODS = (
     "head",
     "last:2",
-    "last:3",
     "all-but-first:1",
     "full",
     "gradual",

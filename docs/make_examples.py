@@ -24,7 +24,7 @@ DOCS = Path(__file__).parent
 WIDTH = 110
 
 PLAN = "unfreeze plan docstrings.csv --group module --method gradual:4 --epochs 4"
-FIT = "unfreeze fit docstrings.csv --group module --method lp-ft --epochs 4 --output runs/first"
+FIT = "unfreeze fit docstrings.csv --group module --method last:2 --epochs 4 --output runs/first"
 ERROR = "unfreeze fit docstrings.csv --method gradul --epochs -1 --set training.optimiser=adamw"
 
 INTRODUCTION = """\

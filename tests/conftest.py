@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+# Helpers that several folders of tests share: contract/tiny.py, promises/small.py and promises/processes.py.
+sys.path[:0] = [str(Path(__file__).parent / folder) for folder in ("contract", "promises")]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,6 +21,14 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that writes runs/ by default writes it into its own folder."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT folder, tiny ResNet weights, a table and pictures: what the runs in promises/small.py read."""
+    from small import make_home
+
+    return make_home(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture

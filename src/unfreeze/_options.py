@@ -126,9 +126,16 @@ _PLURALS: dict[Any, str] = {float: "numbers", str: "texts", Any: "plain values"}
 def _bounds(marks: Sequence[Any]) -> Iterator[str]:
     words = {"ge": "of at least", "gt": "greater than", "le": "of at most", "lt": "less than"}
     found = [
-        f" {word} {getattr(mark, name):g}" for mark in marks for name, word in words.items() if hasattr(mark, name)
+        f" {word} {_figure(getattr(mark, name))}"
+        for mark in marks
+        for name, word in words.items()
+        if hasattr(mark, name)
     ]
     yield " and".join(found)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def _choices(hint: Any) -> list[str]:

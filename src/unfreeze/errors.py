@@ -91,6 +91,11 @@ class Interrupted(UnfreezeError):
     exit_code = 130
 
 
+def sentence(text: str) -> str:
+    """The text with a full stop, unless it ends in one or in a question mark."""
+    return text if text.endswith((".", "?", "!", "…")) else f"{text}."
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A sentence that helps to find the right name: the nearest one, or the list when it is short."""
     names = sorted(set(valid))

@@ -17,7 +17,7 @@ from unfreeze.models.load import describe, load_pretrained
 from unfreeze.models.pretrained import Pretrained
 from unfreeze.progress import Progress, Silent
 from unfreeze.recipe import Recipe
-from unfreeze.resolve import pipeline_of, resolve, task_of
+from unfreeze.resolve import check_early, pipeline_of, resolve, task_of
 from unfreeze.stack.groups import LayerStack, build_stack
 from unfreeze.tasks._task import Task
 from unfreeze.train.feed import Feed, make_feed
@@ -70,6 +70,7 @@ def make_plan(recipe: Recipe, objects: object | None = None, progress: Progress 
         Data passed in Python instead of `recipe.data.path`.
     """
     progress = progress or Silent()
+    check_early(recipe)
     progress.stage("reading and checking the data")
     prepared = prepare(recipe.data, task=recipe.task, seed=recipe.seed, objects=objects)
     manifest = prepared.manifest

@@ -25,6 +25,9 @@ MOST_BYTES = 1_000_000
 SHORT_FORMS = {"data": "path", "model": "name", "method": "name"}
 """Sections that may be given as a single text, and the option that the text then is."""
 
+SYNONYMS = {"learning_rate": "lr", "label": "target", "labels": "target", "label_column": "target", "bs": "batch_size"}
+"""What other tools call an option."""
+
 Place: TypeAlias = "tuple[str | int, ...]"
 
 
@@ -194,7 +197,7 @@ def _unknown(key: str, place: Place, valid: list[str]) -> str:
     """Where the option belongs, if it is another section's; else the nearest name."""
     message = f"unknown key '{key}'{f' in {_yaml.shown(place)}' if place else ''}."
     dotted = [name for name, *_ in option_table() if "[" not in name]
-    elsewhere = [name for name in dotted if name.rpartition(".")[2] == key]
+    elsewhere = [name for name in dotted if name.rpartition(".")[2] == SYNONYMS.get(key, key)]
     if elsewhere:
         return f"{message} Did you mean '{elsewhere[0]}'?"
     wide = nearest(key, dotted)

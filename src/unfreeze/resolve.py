@@ -10,7 +10,7 @@ import torch
 
 from unfreeze.data.augmentations._pipeline import Pipeline, build
 from unfreeze.data.manifest import Manifest, Prepared
-from unfreeze.errors import RecipeError
+from unfreeze.errors import RecipeError, nearest
 from unfreeze.methods import METHODS, Phase
 from unfreeze.methods._method import StackView
 from unfreeze.methods._parse import parse_method
@@ -25,12 +25,9 @@ from unfreeze.tasks._losses import parse_loss
 from unfreeze.tasks._task import Task
 from unfreeze.train.precision import choose_precision
 
-HEAD_RATE = 1e-3
-"""AdamW's own default (Kingma & Ba 2015): the head is new, so it learns as fast as any new network."""
-
-PROBE_RATE = 1e-2
-"""On frozen features the head alone is a linear model, which bears more: of 0.001, 0.003, 0.01 and 0.03 this was best
-or nearly so on the validation rows of two text sets (benchmarks/head_rates.py)."""
+HEAD_RATE = 1e-2
+"""For AdamW. A head on pre-trained features is nearly a linear model, which bears more than a deep network: of 0.001,
+0.003, 0.01 and 0.03 this was best or nearly so on validation rows of two text sets (benchmarks/head_rates.py)."""
 
 WANTED_UPDATES = 400
 """Updates that a small data set should get; epochs follow from it, between 3 and 20."""
@@ -70,7 +67,7 @@ def resolve(recipe: Recipe, prepared: Prepared, pretrained: Pretrained, stack: L
         If names are unknown or what was asked for does not fit together.
     """
     manifest = prepared.manifest
-    check_names(recipe, manifest, task)
+    check_names(recipe, prepared, task)
     decisions = _Decisions()
     decisions.reasons["task"] = manifest.task_reason
     if not recipe.method.phases:
@@ -88,31 +85,75 @@ def resolve(recipe: Recipe, prepared: Prepared, pretrained: Pretrained, stack: L
     return Resolved(recipe, decisions.reasons, phases)
 
 
-def check_names(recipe: Recipe, manifest: Manifest, task: Task) -> None:
-    """Every name that a registry has to know, all problems at once."""
+def check_early(recipe: Recipe) -> None:
+    """Refuse what is wrong whatever the data are, all problems at once, before anything is read.
+
+    Raises
+    ------
+    RecipeError
+        With every unknown method, optimizer, schedule, task and device.
+    """
+    training = recipe.training
+    problems = _problems(
+        (training.optimizer, "training.optimizer: ", OPTIMIZERS.get),
+        (training.schedule, "training.schedule: ", SCHEDULES.get),
+        (recipe.task, "task: ", TASKS.get),
+        (recipe.method.name, "", parse_method),
+        (training.device, "training.device: ", _usable),
+    )
+    if problems:
+        raise RecipeError(problems)
+
+
+def _problems(*checks: tuple[Any, str, Callable[[Any], Any]]) -> list[str]:
+    """What each check says of its value, after its prefix; values that are None are not checked."""
     problems: list[str] = []
-    for check in (
-        lambda: OPTIMIZERS.get(recipe.training.optimizer),
-        lambda: SCHEDULES.get(recipe.training.schedule),
-        lambda: build(recipe.training.augment or (), manifest.modality),
-        lambda: parse_loss(recipe.training.loss, task.losses),
-    ):
+    for value, prefix, check in checks:
         try:
-            check()
-        except (RecipeError, ValueError) as error:
-            problems.append(str(error))
+            if value is not None:
+                check(value)
+        except ValueError as error:
+            problems.append(f"{prefix}{error}")
+    return problems
+
+
+def _usable(device: str) -> None:
+    kinds = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kind, _, number = device.partition(":")
+    there = [name for name, usable in kinds.items() if usable]
+    if kind not in kinds:
+        raise RecipeError(f"unknown device '{device}'. {nearest(kind, kinds)}")
+    if not kinds[kind]:
+        raise RecipeError(f"this machine, with this build of torch, has no '{kind}'. There is: {', '.join(there)}.")
+    if number and not (number.isdigit() and kind == "cuda" and int(number) < torch.cuda.device_count()):
+        raise RecipeError(f"there is no '{device}'. There is: {', '.join(there)}.")
+
+
+def _check_metric(metric: str, prepared: Prepared, task: Task) -> None:
+    """Score a few rows by the baseline, to see which figures this task has."""
+    manifest, targets = prepared.manifest, prepared.splits["train"].targets[:8]
+    outputs = task.baseline(targets, manifest)[1].float().reshape(1, -1)
+    scorer = task.scorer(manifest)
+    scorer.update(outputs.expand(len(targets), -1), torch.stack([task.encode(t, manifest) for t in targets]))
+    names = scorer.compute()
+    if metric not in names:
+        raise RecipeError(f"unknown metric '{metric}' for {manifest.task}. {nearest(metric, names)}")
+
+
+def check_names(recipe: Recipe, prepared: Prepared, task: Task) -> None:
+    """Every name that these data and their task have to know, all problems at once."""
+    manifest = prepared.manifest
+    problems = _problems(
+        (recipe.training.augment or (), "", lambda names: build(names, manifest.modality)),
+        ((recipe.training.loss,), "", lambda loss: parse_loss(loss[0], task.losses)),
+        (recipe.evaluation.metric, "evaluation.metric: ", lambda name: _check_metric(name, prepared, task)),
+    )
     weighted = recipe.training.class_weights != "none" or recipe.training.sampling != "natural"
     if weighted and manifest.task != "classification":
         problems.append(
             f"training.class_weights and training.sampling balance the classes of a classification; this is a "
             f"{manifest.task}."
         )
-    metric = recipe.evaluation.metric
-    if metric is not None:
-        try:
-            task.higher_is_better(metric)
-        except ValueError as error:
-            problems.append(str(error))
     if problems:
         raise RecipeError(problems)
 
@@ -136,8 +177,7 @@ def _training(recipe: Recipe, manifest: Manifest, pretrained: Pretrained, decisi
         training,
         "training",
         lr=lambda: (rate * optimizer.rate, f"{kind}: {rates.source}{per_optimizer}"),
-        head_lr=lambda: (HEAD_RATE * optimizer.rate, f"a new layer learns at the optimizer's own rate{per_optimizer}"),
-        probe_lr=lambda: _probe_rate(recipe, optimizer.rate, per_optimizer),
+        head_lr=lambda: _head_rate(recipe, optimizer.rate, per_optimizer),
         epochs=lambda: _epochs(recipe, rows, training.batch_size or 1),
     )
     if training.precision == "auto":
@@ -148,10 +188,10 @@ def _training(recipe: Recipe, manifest: Manifest, pretrained: Pretrained, decisi
     return decided
 
 
-def _probe_rate(recipe: Recipe, factor: float, per_optimizer: str) -> tuple[float, str]:
+def _head_rate(recipe: Recipe, factor: float, per_optimizer: str) -> tuple[float, str]:
     if recipe.method.name == "head" and recipe.training.lr is not None:
         return recipe.training.lr, "training.lr as given, since nothing but the head learns"
-    return PROBE_RATE * factor, f"a head alone on frozen features bears more{per_optimizer}"
+    return HEAD_RATE * factor, f"the head is new and nearly linear, so it bears more{per_optimizer}"
 
 
 def _epochs(recipe: Recipe, rows: int, batch_size: int) -> tuple[float, str]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from unfreeze.data.io import read_manifest
-from unfreeze.data.manifest import Manifest
-from unfreeze.errors import DataError, RunError
+from unfreeze.data.manifest import Manifest, Quarantined
+from unfreeze.errors import DataError, RunError, sentence
 from unfreeze.models.pretrained import Pretrained
 from unfreeze.recipe import Recipe
 from unfreeze.recipe_io import load_recipe
@@ -36,12 +37,15 @@ class Run:
     @cached_property
     def manifest(self) -> Manifest:
         """What the data turned out to be."""
-        return read_manifest(self.path / MANIFEST)
+        try:
+            return read_manifest(self.path / MANIFEST)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"'{self.path / MANIFEST}' is missing or damaged: {sentence(str(error))}") from None
 
     @property
     def status(self) -> str:
         """running, interrupted, failed or finished."""
-        return str(read_json(self.path / STATUS)["status"])
+        return str(_read(self.path / STATUS)["status"])
 
     @cached_property
     def result(self) -> dict[str, Any]:
@@ -57,7 +61,10 @@ class Run:
                 f"The run '{self.path}' is not finished (status: {self.status}). Continue it with: "
                 f"unfreeze resume {self.path}"
             )
-        return dict(read_json(self.path / RESULT))
+        result = _read(self.path / RESULT)
+        if not isinstance(result, dict) or not {"model", "metric", "test", "parameters"} <= result.keys():
+            raise RunError(f"'{self.path / RESULT}' is damaged: it lacks figures that every finished run has.")
+        return result
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -84,22 +91,26 @@ class Run:
 
         Parameters
         ----------
-        source : path, text, list of inputs, DataFrame or anything that `fit` takes; targets are not needed
+        source : path, list of inputs, DataFrame or anything that `fit` takes; targets are not needed
 
         Returns
         -------
         list of dict
-            In the order of the source: `prediction`, and `probabilities` for classes.
+            In the order of the source: `origin`, `prediction`, and `probabilities` for classes. Rows that cannot be
+            read have none: see `predict_all`.
         """
-        from unfreeze.data.prepare import inputs_of
+        return self.predict_all(source, batch_size)[0]
+
+    def predict_all(self, source: Any, batch_size: int = 32) -> tuple[list[dict[str, Any]], tuple[Quarantined, ...]]:
+        """As `predict`, and the rows that were left out with the reason of each."""
+        from unfreeze.data.prepare import unlabelled
         from unfreeze.evaluation.gate import outputs_of
 
-        examples = inputs_of(source, self.manifest, self.recipe.data)
-        if not len(examples):
-            return []
+        examples, left_out = unlabelled(source, self.manifest, self.recipe.data)
         outputs = outputs_of(self.pretrained, examples.inputs, batch_size)
         decoded = self.task.decode(outputs, self.manifest)
-        return [{"origin": origin, **row} for origin, row in zip(examples.origin, decoded, strict=True)]
+        rows = [{"origin": origin, **row} for origin, row in zip(examples.origin, decoded, strict=True)]
+        return rows, left_out
 
     def evaluate(self, source: Any, batch_size: int = 32) -> dict[str, Any]:
         """Figures on labelled data, with intervals, and how many rows were left out.
@@ -141,6 +152,13 @@ def with_intervals(scorer: Any, resamples: int, seed: int) -> dict[str, dict[str
     }
 
 
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        raise RunError(f"'{path}' is missing or damaged: {sentence(str(error))}") from None
+
+
 def open_run(path: str | Path) -> Run:
     """A run by its folder.
 
@@ -168,11 +186,9 @@ def new_run_folder(wanted: str | None, stem: str, overwrite: bool) -> Path:
         If it holds something already, or cannot be written.
     """
     folder = Path(wanted) if wanted else _numbered(Path("runs"), _plain(stem))
-    if (folder / STATUS).exists() and overwrite:
-        import shutil
-
-        shutil.rmtree(folder)
     try:
+        if (folder / STATUS).exists() and overwrite:
+            shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             hint = (
@@ -190,6 +206,8 @@ def new_run_folder(wanted: str | None, stem: str, overwrite: bool) -> Path:
         raise RunError(f"The output folder '{folder}' cannot be written (permission denied).") from None
     except OSError as error:
         raise RunError(f"The output folder '{folder}' cannot be written ({os.strerror(error.errno or 0)}).") from None
+    except ValueError as error:
+        raise RunError(f"The output folder {str(folder)!r} is no name for a folder ({error}).") from None
     return folder
 
 

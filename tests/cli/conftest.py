@@ -43,9 +43,10 @@ class FakeRun:
     path: Path
     result: dict[str, Any]
 
-    def predict(self, source: Any) -> list[dict[str, Any]]:
-        return [{"origin": f"{source}, row {row}", "prediction": EVIL, "probabilities": {EVIL: 0.75, "b": 0.25}}
+    def predict_all(self, source: Any) -> tuple[list[dict[str, Any]], tuple[Quarantined, ...]]:
+        rows = [{"origin": f"{source}, row {row}", "prediction": EVIL, "probabilities": {EVIL: 0.75, "b": 0.25}}
                 for row in range(30)]  # fmt: skip
+        return rows, (Quarantined(f"{source}, row 31", f"empty {EVIL}"),)
 
     def evaluate(self, source: Any) -> dict[str, Any]:
         figures = {"accuracy": {"value": 0.5, "low": 0.25, "high": 0.75}}

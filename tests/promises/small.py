@@ -6,7 +6,6 @@ import csv
 import hashlib
 import json
 import random
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,14 @@ from typing import Any
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tiny import tiny_tokenizer
 from torch import Tensor
 
 import unfreeze
 from unfreeze.models import _torchvision  # noqa: F401
+from unfreeze.progress import Silent
 from unfreeze.run import Run
 from unfreeze.stack.cache import PROCESS_CACHE
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
-from tiny import tiny_tokenizer
 
 LABELS = ("bank", "film", "weather")
 CUES = {"bank": ("card", "bank", "money"), "film": ("movie", "actor", "scene"), "weather": ("rain", "sun", "wind")}
@@ -30,7 +28,7 @@ FILLER = "the a is was good bad fine great poor again never always today very qu
 
 CNN_OPTIONS = {"layers": [1, 1, 1, 1], "channels": [4, 8, 8, 12], "stem_width": 4, "mean": [0.5] * 3, "std": [0.5] * 3}
 BASE = {"evaluation__gate": "inline", "evaluation__bootstrap": 20, "evaluation__gate_rows": 6, "threads": 1}
-BASE |= {"batch_size": 8, "precision": "float32"}
+BASE |= {"batch_size": 8, "precision": "float32", "lr": 3e-3, "head_lr": 1e-2}
 
 
 def text_model(folder: Path, **changes: Any) -> Path:
@@ -152,3 +150,19 @@ def make_home(folder: Path) -> Path:
     table(folder / "table.csv")
     pictures(folder / "pictures")
     return folder
+
+
+class Killed(BaseException):
+    """Ends a run in the middle, as nothing that a run catches on purpose would."""
+
+
+class KillAt(Silent):
+    """Raises at the given update of this process, counted from 1."""
+
+    def __init__(self, update: int) -> None:
+        self.left = update
+
+    def step(self, step: int, loss: float, lr: float) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Killed

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.text import Text
+
+from unfreeze.progress import printable
 
 
 @contextlib.contextmanager
@@ -36,6 +39,11 @@ def show(*parts: RenderableType) -> None:
         console = Console(highlight=False, width=max(console.width, 120))
     for part in parts:
         console.print(part)
+
+
+def note(message: str) -> None:
+    """Write a line to standard error that a person should see whatever the mode."""
+    Console(stderr=True, soft_wrap=True, highlight=False).print(Text(f"note: {printable(message)}", style="yellow"))
 
 
 def plain(value: Any) -> Any:

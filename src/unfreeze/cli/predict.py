@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from unfreeze.cli._options import JSON
-from unfreeze.cli._output import emit, only_document, plain, show
+from unfreeze.cli._output import emit, note, only_document, plain, show
 from unfreeze.cli.evaluate import RUN
 from unfreeze.cli.tables import predictions_table, words
 from unfreeze.errors import RunError
+from unfreeze.progress import counted
 
 FILE = Annotated[
     str, typer.Argument(metavar="FILE", help="a table, an image or a folder of images", show_default=False)
@@ -30,12 +31,17 @@ def predict(run: RUN, file: FILE, output: OUTPUT = None, json: JSON = False) -> 
     """Predict with RUN for every row of FILE."""
     if output is not None and output.suffix.lower() not in {".csv", ".jsonl"}:
         raise RunError(f"--output must end in .csv or .jsonl. Got '{output}' instead.")
+    if output is not None and _same(output, file):
+        raise RunError(f"--output would replace the data '{file}': choose another file.")
     from unfreeze import api
 
     with only_document(json):
-        rows = api.load(run).predict(file)
+        rows, left_out = api.load(run).predict_all(file)
     if output is not None:
         _write(rows, output)
+    if left_out:
+        first = f"{left_out[0].origin}: {left_out[0].reason}"
+        note(f"{counted(len(left_out), 'row')} left out, with no prediction; for instance {first}")
     if json:
         emit(rows)
         return
@@ -46,6 +52,13 @@ def predict(run: RUN, file: FILE, output: OUTPUT = None, json: JSON = False) -> 
         show(words(f"{len(rows) - MOST_SHOWN:,} more: --output writes all to a file, --json prints them."))
     if output is not None:
         show(words(f"{len(rows):,} predictions: {output}"))
+
+
+def _same(output: Path, file: str) -> bool:
+    try:
+        return output.samefile(file)
+    except (OSError, ValueError):
+        return False
 
 
 def _write(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

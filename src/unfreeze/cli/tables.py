@@ -206,14 +206,16 @@ def scores_parts(scores: Mapping[str, Any]) -> list[Table | Text]:
 
 
 def compare_parts(rows: Sequence[Mapping[str, Any]]) -> list[Table | Text]:
-    """One run per line: what learned, each test figure with its interval, the time."""
+    """One run per line: what learned, the test figures with the interval of the chosen one, the time."""
     metrics = list(dict.fromkeys(name for row in rows for name in row["test"]))
     lines = []
     for row in rows:
-        cells = [f"{figure(_value(row['test'].get(name)))} {_bracket(row['test'].get(name))}" for name in metrics]
+        cells = [figure(_value(row["test"].get(name))) for name in metrics]
+        chosen = interval(row["test"].get(row["metric"]))
         share = f"{100 * row['learned_share']:.1f} %"
-        lines.append([row["run"], row["model"], row["method"], share, *cells, f"{row['seconds']:,.0f} s"])
-    headers = ["run", "model", "method", "learned", *metrics, "time"]
+        lines.append([row["run"], row["model"], row["method"], share, chosen, *cells, f"{row['seconds']:,.0f} s"])
+    metric = rows[0]["metric"] if rows else ""
+    headers = ["run", "model", "method", "learned", f"{metric}, 95 % interval", *metrics, "time"]
     parts: list[Table | Text] = [table("Runs, best first", headers, lines, right=range(3, len(headers)))]
     if not all(row.get("same_test", True) for row in rows):
         parts.append(words("The runs were tested on different rows: their figures do not compare exactly.", "yellow"))
@@ -241,11 +243,6 @@ def interval(scored: Any) -> str:
 
 def _value(scored: Any) -> Any:
     return scored.get("value") if isinstance(scored, Mapping) else scored
-
-
-def _bracket(scored: Any) -> str:
-    shown = interval(scored)
-    return f"({shown})" if shown else ""
 
 
 def _shown(value: Any) -> str:

@@ -12,6 +12,7 @@ from unfreeze.data.rows import Log, Rows, settle
 from unfreeze.data.splits import lot, strata
 from unfreeze.data.values import is_missing
 from unfreeze.errors import DataError
+from unfreeze.progress import counted
 from unfreeze.recipe import DataRecipe
 
 
@@ -117,7 +118,7 @@ def leaks(rows: Rows, unit: Sequence[int], recipe: DataRecipe, log: Log, *, kind
         recipe.leaks,
         "leaks",
         kind,
-        f"rows of training or validation share {what} with a later split",
+        f"rows share {what} with a row of a later split",
         log,
     )
 
@@ -130,10 +131,11 @@ def rare(rows: Rows, recipe: DataRecipe, log: Log) -> Rows:
         return rows
     if len(counts) == 1:
         raise DataError(
-            f"There is only one class ({_shown(list(counts))}) in {len(rows)} rows; at least two are needed."
+            f"There is only one class ({_shown(list(counts))}) in {counted(len(rows), 'row')}; at least two are needed."
+            f"{log.left_out()}"
         )
     if len(few) == len(counts) and recipe.rare != "keep":
-        hint = " Is the target column an identifier or free text?" if len(counts) > 10 else ""
+        hint = " Is the target column an identifier or free text?" if len(counts) > 10 else log.left_out()
         raise DataError(
             f"Each of the {len(counts)} classes has fewer than {recipe.min_per_class} rows (data.min_per_class);"
             f" for instance {_shown(sorted(few))}.{hint}"
@@ -143,7 +145,8 @@ def rare(rows: Rows, recipe: DataRecipe, log: Log) -> Rows:
         for i, target in enumerate(rows.targets)
         if (bad := [label for label in labels_of(target) if label in few])
     }
-    what = f"rows are of {len(few)} classes with fewer than {recipe.min_per_class} rows ({_shown(sorted(few))})"
+    classes = "1 class" if len(few) == 1 else f"{len(few):,} classes"
+    what = f"rows are of {classes} with fewer than {recipe.min_per_class} rows ({_shown(sorted(few))})"
     return settle(rows, reasons, recipe.rare, "rare", "rare", what, log)
 
 

@@ -10,13 +10,22 @@ from typing import Any
 from unfreeze.data import cleaning, names
 from unfreeze.data.images import probe_all
 from unfreeze.data.manifest import Examples, ImageRef, Input, Manifest, Quarantined, Table, Target
-from unfreeze.data.sources import Reading, ReadOptions, read_source
+from unfreeze.data.sources import Reading, ReadOptions, read_source, there
 from unfreeze.data.sources._reading import IMAGE_SUFFIXES
 from unfreeze.data.sources._text import decode, read_bytes
 from unfreeze.data.sources.image_folder import holds_class_folders
 from unfreeze.data.targets import read_targets
-from unfreeze.data.values import as_image, as_number, as_text, is_missing, is_missing_target, plain
-from unfreeze.errors import DataError, nearest
+from unfreeze.data.values import (
+    as_image,
+    as_number,
+    as_text,
+    is_missing,
+    is_missing_target,
+    nested,
+    plain,
+    whole_characters,
+)
+from unfreeze.errors import DataError, nearest, sentence
 from unfreeze.recipe import DataRecipe
 
 
@@ -47,7 +56,7 @@ def labelled(source: object, manifest: Manifest, recipe: DataRecipe) -> tuple[Ex
         bad = {**dict.fromkeys(blank, "missing text"), **bad}
     keep = [i for i in range(len(inputs)) if i not in bad]
     if not keep:
-        reason = f" For instance {table.origin[min(bad)]}: {bad[min(bad)]}." if bad else ""
+        reason = f" For instance {table.origin[min(bad)]}: {sentence(bad[min(bad)])}" if bad else ""
         raise DataError(f"No row of {_called(source)} can be scored.{reason}")
     return _examples(reading, inputs, targets, keep), _left_out(reading, bad)
 
@@ -59,18 +68,25 @@ def _texts(item: Input | None) -> tuple[str, ...]:
 def _read(source: object, manifest: Manifest, recipe: DataRecipe) -> Reading:
     """Any source, and beside those a single image, a folder of images, and lines of text."""
     path = Path(source).expanduser() if isinstance(source, str | Path) else None
-    if path is not None and manifest.modality == "image" and path.exists():
+    if path is not None and manifest.modality == "image" and there(path):
         if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
             return _images([path], path.parent)
         if path.is_dir() and not holds_class_folders(path):
             files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
             if files:
                 return _images(files, path)
-    if path is not None and manifest.modality == "text" and path.name.endswith((".txt", ".txt.gz")) and path.exists():
+    if path is not None and manifest.modality == "text" and path.name.endswith((".txt", ".txt.gz")) and there(path):
         text, findings = decode(read_bytes(path), path, recipe.encoding)
-        lines = [(i, line) for i, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1) if line.strip()]
-        column = [line.encode("utf-8", "replace").decode() for _, line in lines]
+        lines = [(i, line) for i, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1) if line.strip()]
+        column = [line.rstrip("\r").encode("utf-8", "replace").decode() for _, line in lines]
         return Reading(Table({"text": column}, [f"{path.name}, line {i}" for i, _ in lines]), findings=findings)
+    if path is not None and manifest.modality == "text" and path.suffix.lower() in IMAGE_SUFFIXES:
+        raise DataError(f"'{source}' is an image, while the model reads texts.")
+    if isinstance(source, str) and any(map(str.isspace, source)) and not there(Path(source)):
+        raise DataError(
+            f"There is no file '{whole_characters(source)[:80]}'. Texts are given in a table, in a .txt file with one"
+            " text per line or, in Python, as a list."
+        )
     return read_source(source, ReadOptions(recipe.encoding))
 
 
@@ -104,9 +120,10 @@ def _columns(table: Table, manifest: Manifest, recipe: DataRecipe) -> list[str]:
 def _inputs(table: Table, manifest: Manifest, recipe: DataRecipe) -> tuple[list[Input | None], dict[int, str]]:
     columns = [table.columns[name] for name in _columns(table, manifest, recipe)]
     if manifest.modality == "text":
+        ill = {i: why for column in columns for i, value in enumerate(column) if (why := _no_text(value))}
         texts = [[as_text(value) for value in column] for column in columns]
         pairs = list(zip(*texts, strict=True))
-        return [pair[0] if len(pair) == 1 else (pair[0], pair[1]) for pair in pairs], {}
+        return [pair[0] if len(pair) == 1 else (pair[0], pair[1]) for pair in pairs], ill
     found = ["missing image" if is_missing(value) else as_image(value, table.root) for value in columns[0]]
     bad = {i: image for i, image in enumerate(found) if isinstance(image, str)}
     good = [(i, image) for i, image in enumerate(found) if isinstance(image, ImageRef)]
@@ -116,6 +133,11 @@ def _inputs(table: Table, manifest: Manifest, recipe: DataRecipe) -> tuple[list[
         first = min(bad)
         raise DataError(f"{len(bad)} images cannot be read; {table.origin[first]}: {bad[first]}")
     return [image if isinstance(image, ImageRef) else None for image in found], bad
+
+
+def _no_text(value: Any) -> str:
+    """Why a cell is no text for a model that reads texts; "" for every other cell."""
+    return "an image, while the model reads texts" if isinstance(value, ImageRef | bytes) else nested(value)
 
 
 def _targets(table: Table, manifest: Manifest, recipe: DataRecipe) -> tuple[list[Any], dict[int, str]]:

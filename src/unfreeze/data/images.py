@@ -135,7 +135,7 @@ def probe_all(refs: list[ImageRef], max_pixels: int, workers: int = 4) -> list[I
         try:
             return probe(ref, max_pixels)
         except DataError as error:
-            return str(error)
+            return str(error).removesuffix(".")
 
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(one, refs, chunksize=64))

@@ -31,8 +31,9 @@ from unfreeze.data.sources import Reading, ReadOptions, read_source
 from unfreeze.data.sources._reading import joined, split_name
 from unfreeze.data.splitting import split as split_rows
 from unfreeze.data.targets import Unfit, read_targets, recognise_task
-from unfreeze.data.values import as_image, as_text, is_missing
-from unfreeze.errors import DataError
+from unfreeze.data.values import as_image, as_text, is_missing, nested
+from unfreeze.errors import DataError, sentence
+from unfreeze.progress import counted
 from unfreeze.recipe import DataRecipe
 
 
@@ -61,23 +62,30 @@ def prepare(recipe: DataRecipe, *, task: str | None, seed: int, objects: object 
     rows = _clean(rows, recipe, seed, log)
     rows, split_reason = split_rows(rows, roles, recipe, seed, log)
     rows = cleaning.unseen(rows, recipe, log)
-    _refuse_unusable(rows, task, recipe, len(log.quarantine))
+    _refuse_unusable(rows, task, recipe, log)
     examine(rows, log)
     source = "Python objects" if objects is not None else str(recipe.path)
     return _prepared(rows, roles, source, task, task_reason, split_reason, log)
 
 
 def inputs_of(source: str | Path | object, manifest: Manifest, recipe: DataRecipe) -> Examples:
-    """New data to predict for, read with the columns that the manifest records; targets are "" (nan for numbers).
+    """`unlabelled` without the rows left out."""
+    return unlabelled(source, manifest, recipe)[0]
 
-    Rows that cannot be read are left out (`fresh.unlabelled` tells which and why), or raise with
-    `unreadable: fail`; `origin` names the rows that remain.
+
+def unlabelled(
+    source: str | Path | object, manifest: Manifest, recipe: DataRecipe
+) -> tuple[Examples, tuple[Quarantined, ...]]:
+    """New data to predict for, read with the columns that the manifest records, and the rows left out.
+
+    Targets are "" (nan for numbers). Rows that cannot be read are left out, or raise with `unreadable: fail`;
+    `origin` names the rows that remain.
     """
     examples, bad = fresh.unlabelled(source, manifest, recipe)
     if not len(examples):
-        reason = f" {bad[0].origin}: {bad[0].reason}" if bad else ""
+        reason = f" {bad[0].origin}: {sentence(bad[0].reason)}" if bad else ""
         raise DataError(f"There is no row to predict for.{reason}")
-    return examples
+    return examples, bad
 
 
 def labelled(
@@ -137,7 +145,7 @@ def _rows(table: Table, roles: Roles, targets: Sequence[Any], recipe: DataRecipe
         inputs, list(targets), groups or [None] * count, splits, table.origin, list(range(count)), [None] * count
     )
     if ill and len(ill) == count:
-        raise DataError(f"No row can be used; {table.origin[0]}: {ill[0]}.")
+        raise DataError(f"No row can be used; {table.origin[0]}: {sentence(ill[0])}")
     return settle(rows, ill, recipe.unreadable, "unreadable", "unreadable", "rows have values that cannot be used", log)
 
 
@@ -149,9 +157,15 @@ def _inputs(table: Table, roles: Roles) -> tuple[list[Input | None], dict[int, s
         ill = {i: image for i, image in enumerate(found) if isinstance(image, str)}
         return [image if isinstance(image, ImageRef) else None for image in found], ill
     texts = [[as_text(value) for value in column] for column in columns]
+    ill = {
+        i: f"column '{name}' {why}"
+        for name, column in zip(roles.inputs, columns, strict=True)
+        for i, value in enumerate(column)
+        if (why := nested(value))
+    }
     if len(texts) == 1:
-        return list(texts[0]), {}
-    return [(first, second) for first, second in zip(texts[0], texts[1], strict=True)], {}
+        return list(texts[0]), ill
+    return [(first, second) for first, second in zip(texts[0], texts[1], strict=True)], ill
 
 
 def _clean(rows: Rows, recipe: DataRecipe, seed: int, log: Log) -> Rows:
@@ -162,8 +176,7 @@ def _clean(rows: Rows, recipe: DataRecipe, seed: int, log: Log) -> Rows:
         rows = cleaning.at_most(rows, recipe, seed, [digest(item) for item in rows.inputs if item is not None], log)
     rows = cleaning.unreadable(rows, recipe, log)
     if not len(rows):
-        reason = f" For instance {log.quarantine[0].origin}: {log.quarantine[0].reason}." if log.quarantine else ""
-        raise DataError(f"No row is left after cleaning; {len(log.quarantine)} were left out.{reason}")
+        raise DataError(f"No row is left after cleaning.{log.left_out()}")
     pairs = zip(rows.inputs, rows.facts, strict=True)
     rows = rows.with_(digests=[digest(item, fact) for item, fact in pairs if item is not None])
     rows = cleaning.duplicates(rows, recipe, log)
@@ -171,13 +184,16 @@ def _clean(rows: Rows, recipe: DataRecipe, seed: int, log: Log) -> Rows:
     return rows
 
 
-def _refuse_unusable(rows: Rows, task: str, recipe: DataRecipe, left_out: int) -> None:
+def _refuse_unusable(rows: Rows, task: str, recipe: DataRecipe, log: Log) -> None:
     """One class, one value, or a split without rows: nothing can be learned or measured."""
     labels = sorted({label for target in rows.targets for label in cleaning.labels_of(target)})
     if not len(rows) or "train" not in rows.splits:
-        raise DataError(f"No training row is left after cleaning; {left_out} rows were left out.")
+        raise DataError(f"No training row is left after cleaning.{log.left_out()}")
     if task == "classification" and len(labels) < 2:
-        raise DataError(f"There is only one class ({labels[0]!r}) in {len(rows)} rows; at least two are needed.")
+        raise DataError(
+            f"There is only one class ({labels[0]!r}) in {counted(len(rows), 'row')}; at least two are needed."
+            f"{log.left_out()}"
+        )
     if task == "multilabel" and not labels:
         raise DataError("No row has any label.")
     counts = Counter(rows.splits)
@@ -187,9 +203,9 @@ def _refuse_unusable(rows: Rows, task: str, recipe: DataRecipe, left_out: int) -
     for split in ("train", *wanted):
         if not counts[split]:  # type: ignore[index]
             raise DataError(
-                f"Too few rows: {len(rows)} rows give none for {split}"
+                f"Too few rows: {counted(len(rows), 'row')} give none for {split}"
                 + (f" (groups of '{recipe.group}' stay whole)" if recipe.group else "")
-                + ". Add rows, or name the split's own source."
+                + f". Add rows, or name the split's own source.{log.left_out()}"
             )
 
 
@@ -236,6 +252,8 @@ def _counts(targets: Sequence[Target]) -> dict[str, int]:
 def _fingerprint(rows: Rows) -> str:
     """sha256 over content, target and split of every row, in order."""
     total = hashlib.sha256()
-    for key, target, split in zip(rows.digests, rows.targets, rows.splits, strict=True):
-        total.update(f"{key}\t{target!r}\t{split}\n".encode("utf-8", "replace"))
+    for item, key, target, split in zip(rows.inputs, rows.digests, rows.targets, rows.splits, strict=True):
+        # The key of a text forgives its spaces; a tokenizer may not.
+        content = key if isinstance(item, ImageRef) else repr(item)
+        total.update(f"{content}\t{target!r}\t{split}\n".encode("utf-8", "replace"))
     return total.hexdigest()

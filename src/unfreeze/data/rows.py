@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from unfreeze.data.images import ImageFacts
 from unfreeze.data.manifest import Finding, Input, Quarantined, SplitName, Table, Target
 from unfreeze.data.values import plain
-from unfreeze.errors import DataError
+from unfreeze.errors import DataError, sentence
 
 T = TypeVar("T")
 
@@ -64,6 +64,14 @@ class Log:
             self.quarantine.append(Quarantined(rows.origin[i], reason, values))
         return rows.only(set(range(len(rows))) - set(reasons)) if reasons else rows
 
+    def left_out(self) -> str:
+        """A sentence, after a space, about the rows that were left out; "" if there are none."""
+        if not self.quarantine:
+            return ""
+        first = self.quarantine[0]
+        rows = "1 row was" if len(self.quarantine) == 1 else f"{len(self.quarantine):,} rows were"
+        return f" {rows} left out; for instance {first.origin}: {sentence(first.reason)}"
+
 
 def settle(rows: Rows, reasons: Mapping[int, str], policy: str, key: str, kind: str, what: str, log: Log) -> Rows:
     """Apply a policy to rows that are unfit: keep, drop or fail; either way it is a finding.
@@ -76,9 +84,20 @@ def settle(rows: Rows, reasons: Mapping[int, str], policy: str, key: str, kind: 
     if not reasons:
         return rows
     examples = tuple(f"{rows.origin[i]}: {reason}" for i, reason in sorted(reasons.items())[:3])
-    message = f"{len(reasons)} {what}"
+    message = _counted(len(reasons), what)
     if policy == "fail":
-        raise DataError(f"{message}, and data.{key} is 'fail': {'; '.join(examples)}.")
+        raise DataError(f"{message}, and data.{key} is 'fail': {sentence('; '.join(examples))}")
     done = "kept" if policy == "keep" else "left out"
     log.note(kind, "warning", f"{message}: {done}.", len(reasons), examples)
     return rows if policy == "keep" else log.out(rows, reasons)
+
+
+_SINGULAR = {"have": "has", "are": "is", "repeat": "repeats", "share": "shares"}
+
+
+def _counted(count: int, what: str) -> str:
+    """ "1 row has …", "2 rows have …"."""
+    if count != 1:
+        return f"{count:,} {what}"
+    noun, verb, rest = what.split(" ", 2)
+    return f"1 {noun.removesuffix('s')} {_SINGULAR.get(verb, verb)} {rest}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from unfreeze.data.manifest import Target
-from unfreeze.data.values import as_number, is_missing, is_missing_target, plain
+from unfreeze.data.values import as_number, is_missing, is_missing_target, nested, plain, whole_characters
 from unfreeze.errors import DataError, nearest
 
 TASKS = ("classification", "multilabel", "regression")
@@ -35,12 +35,18 @@ def recognise_task(columns: Sequence[Sequence[Any]], asked: str | None, separato
         return "multilabel", "the targets are lists"
     if separator:
         return "multilabel", f"the recipe names '{separator}' as the separator of labels"
-    if all(not isinstance(value, bool) and as_number(value) is not None for value in values):
-        return _numeric([float(value) for value in values])
+    numbers = [number for value in values if (number := as_number(value)) is not None]
+    if numbers and all(not isinstance(value, bool) and _is_number(value) for value in values):
+        return _numeric(numbers)
     found = find_separator([str(value) for value in values])
     if found:
         return "multilabel", f"cells hold several labels, separated by '{found}'"
     return "classification", f"{len(set(map(str, values)))} distinct labels"
+
+
+def _is_number(value: Any) -> bool:
+    """Also infinite ones, which are numbers though no targets."""
+    return as_number(value) is not None or str(value).strip().lower().lstrip("+-") in ("inf", "infinity")
 
 
 def _numeric(values: list[float]) -> tuple[str, str]:
@@ -83,7 +89,7 @@ def read_targets(
             None if is_missing_target(v) else as_number(v) if as_number(v) is not None else unfit(v) for v in columns[0]
         ]
     whole = _all_whole([value for value in columns[0] if not is_missing_target(value)])
-    return [None if is_missing_target(value) else _label(value, whole) for value in columns[0]]
+    return [None if is_missing_target(value) else _class(value, whole) for value in columns[0]]
 
 
 class Unfit(str):
@@ -97,6 +103,10 @@ def unfit(value: Any) -> Unfit:
     return Unfit(f"target {str(plain(value))[:60]!r} is not a finite number")
 
 
+def _class(value: Any, whole: bool) -> str:
+    return Unfit(f"target {nested(value)}") if isinstance(value, dict) else _label(value, whole)
+
+
 def _all_whole(values: list[Any]) -> bool:
     numbers = [None if isinstance(value, bool) else as_number(value) for value in values]
     return all(number is not None and number == int(number) for number in numbers)
@@ -108,7 +118,7 @@ def _label(value: Any, whole: bool) -> str:
         return _label(next(iter(value)), whole) if len(value) == 1 else str(list(value))
     number = as_number(value) if whole else None
     text = str(value).strip()
-    return str(int(number)) if number is not None and not text.isdigit() else str(value)
+    return str(int(number)) if number is not None and not text.isdigit() else whole_characters(str(value))
 
 
 def _label_sets(
@@ -128,7 +138,7 @@ def _several(value: Any, separator: str | None) -> tuple[str, ...] | None:
     elif is_missing_target(value):
         return None
     elif separator and isinstance(value, str):
-        parts = value.split(separator)
+        parts = whole_characters(value).split(separator)
     else:
         parts = [_label(value, True)]
     return tuple(sorted({part.strip() for part in parts if part.strip()}))

@@ -33,14 +33,29 @@ def as_text(value: Any) -> str:
         return str(int(value))
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    return str(value)
+    return whole_characters(str(value))
+
+
+def whole_characters(text: str) -> str:
+    """The text with halves of characters (lone surrogates, as JSON may hold) joined, or replaced by �."""
+    if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def nested(value: Any) -> str:
+    """Why a cell that holds further values is no text and no label; "" for every other cell."""
+    if isinstance(value, dict):
+        inner = ", ".join(repr(str(name)[:30]) for name in list(value)[:3])
+        return f"holds an object (with {inner}) where a plain value was expected"
+    return "holds a list where a plain value was expected" if isinstance(value, list | tuple) else ""
 
 
 def as_number(value: Any) -> float | None:
     """A finite number, or none."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 

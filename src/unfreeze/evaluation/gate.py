@@ -81,10 +81,14 @@ def pass_gate(run: Path, *, tolerance: float, fresh_process: bool) -> GateResult
 def _in_process(run: Path, tolerance: float, process: str = "inline") -> GateResult:
     from unfreeze.models.store import load
 
-    lines = (run / "gate" / "inputs.jsonl").read_text(encoding="utf-8").splitlines()
-    inputs = [_from_json(json.loads(line)) for line in lines]
+    lines = (run / "gate" / "inputs.jsonl").read_text(encoding="utf-8").split("\n")
+    inputs = [_from_json(json.loads(line)) for line in lines if line]
     expected = load_file(run / "gate" / "outputs.safetensors")["outputs"]
-    found = outputs_of(load(run / "model"), inputs)
+    try:
+        reloaded = load(run / "model")
+    except Exception as error:  # whatever is wrong with the files: what was saved is not what was trained
+        raise ReloadError(f"The saved model cannot be loaded: {error}") from error
+    found = outputs_of(reloaded, inputs)
     if found.shape != expected.shape:
         return GateResult(len(inputs), float("inf"), tolerance, process, False)
     scale = float(expected.abs().max().clamp(min=1e-6))

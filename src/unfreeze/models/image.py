@@ -90,7 +90,7 @@ def drop_blocks(module: ImageModel, family: Family, count: int) -> None:
     stack = build_stack(module, family.patterns)
     blocks = [group for group in stack.groups if group.name.startswith("block ")]
     if count >= len(blocks):
-        raise ModelError(f"drop_top must be less than the model's {len(blocks)} blocks. Got {count} instead.")
+        raise ModelError(f"model.drop_top must be less than the model's {len(blocks)} blocks. Got {count} instead.")
     for group in blocks[len(blocks) - count :]:
         for name, _ in stack.modules(group):
             module.set_submodule(name, nn.Identity())

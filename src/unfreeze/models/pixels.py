@@ -79,6 +79,11 @@ class ImagePreprocessor:
         """All images are equally long."""
         return 1
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What changes of pixels need to know: `mean`, the colour that is 0 once normalised."""
+        return {"mean": self.mean}
+
     def config(self) -> dict[str, Any]:
         """Everything that changes what a model is given."""
         return {"kind": "image", **asdict(self)}

@@ -102,7 +102,7 @@ def _local(folder: Path, recipe: ModelRecipe, modality: Modality, weights: bool)
     config = folder / "config.json"
     if not config.is_file():
         raise ModelError(f"The folder {folder} holds no model: expected config.json and model.safetensors in it.")
-    values = json.loads(config.read_text(encoding="utf-8"))
+    values = read_description(config)
     if "architecture" in values:
         _same(modality, "image", str(folder))
         return _timm_folder(folder, values, recipe, weights)
@@ -222,6 +222,23 @@ def _fill_from(backbone: nn.Module, file: Path, name: str) -> None:
         str(file),
         optional=(*OPTIONAL, *(f"{head}{end}" for head in heads for end in ("weight", "bias"))),
     )
+
+
+def read_description(file: Path) -> dict[str, Any]:
+    """The mapping in a model's JSON file.
+
+    Raises
+    ------
+    ModelError
+        If it is no JSON, or no mapping.
+    """
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{file} is not valid JSON: {error}.") from None
+    if not isinstance(values, dict):
+        raise ModelError(f"{file}: expected a mapping that describes a model, found {type(values).__name__}.")
+    return values
 
 
 def read_safetensors(file: Path) -> dict[str, torch.Tensor]:

@@ -61,7 +61,9 @@ def _description(folder: Path) -> dict[str, Any]:
     file = folder / DESCRIPTION
     if not file.is_file():
         raise ModelError(f"The folder {folder} holds no saved model: {DESCRIPTION} is missing.")
-    description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    from unfreeze.models.sources import read_description
+
+    description = read_description(file)
     if description.get("format") != FORMAT:
         raise ModelError(
             f"{file}: expected format {FORMAT}, found {description.get('format')}: use the version that wrote it."
@@ -86,5 +88,9 @@ def _preprocessor(folder: Path, spec: dict[str, Any]) -> Preprocessor:
         return pixels.load(folder)
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True)
+    except (ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"The tokenizer in {folder} cannot be loaded: {reason}") from None
     return TextPreprocessor(tokenizer, spec["max_length"], spec["token_types"])

@@ -105,7 +105,7 @@ def shorten(config: Any, drop_top: int) -> None:
     """
     depth = layers(config)
     if drop_top >= depth:
-        raise ModelError(f"drop_top must be less than the model's {depth} blocks. Got {drop_top} instead.")
+        raise ModelError(f"model.drop_top must be less than the model's {depth} blocks. Got {drop_top} instead.")
     config.num_hidden_layers = depth - drop_top
     for name in ("layer_types", "mlp_layer_types", "no_rope_layers"):
         if isinstance(getattr(config, name, None), list):

@@ -17,6 +17,15 @@ DEFAULT_LENGTH = 256
 """Tokens read of each text unless said otherwise: attention's cost grows with the square of the length."""
 
 
+SHOWN = 160
+"""Characters of a decoded text that are shown: its beginning and its end, where a cut or a lost ending is seen."""
+
+
+def shorten(text: str) -> str:
+    """The text, without its middle if it is long."""
+    return text if len(text) <= SHOWN else f"{text[: SHOWN * 2 // 3]} … {text[-SHOWN // 3 :]}"
+
+
 @dataclass(frozen=True)
 class TextPreprocessor:
     """Tokenizes texts and pairs, cuts them to `max_length`, pads on the right.
@@ -98,6 +107,12 @@ class TextPreprocessor:
             "special_ids": frozenset(self.tokenizer.all_special_ids),
             "vocabulary": len(self.tokenizer),
         }
+
+    def describe(self, sample: Sample) -> str:
+        """What the model reads, decoded from the tokens that it gets; special ones included, long texts shortened."""
+        text = str(self.tokenizer.decode(sample["input_ids"]))
+        tokens = self.length(sample)
+        return f"{shorten(text)} ({tokens} tokens)"
 
     def count(self, items: Sequence[Input]) -> list[int]:
         """Tokens of each input before it is cut, special ones included: for the audit."""

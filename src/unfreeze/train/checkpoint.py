@@ -21,6 +21,7 @@ from unfreeze.errors import CheckpointError
 from unfreeze.train.files import file_sha256, full_disk_said, read_json, write_json
 
 KEEP = 2
+FILES = ("tensors.safetensors", "values.json")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
             # safetensors reports a full disk as its own error, so the bytes are made first.
             _save_tensors(temporary / "tensors.safetensors", checkpoint.tensors)
             write_json(temporary / "values.json", checkpoint.values)
-            sums = {name: file_sha256(temporary / name) for name in ("tensors.safetensors", "values.json")}
+            sums = {name: file_sha256(temporary / name) for name in FILES}
             write_json(temporary / "sha256.json", sums)
             _sync(temporary)
             shutil.rmtree(final, ignore_errors=True)
@@ -123,8 +124,8 @@ def _newest_first(folder: Path) -> list[Path]:
 def _damage(path: Path) -> str | None:
     try:
         sums = read_json(path / "sha256.json")
-        wrong = [name for name, expected in sums.items() if file_sha256(path / name) != expected]
-    except (OSError, ValueError) as error:
+        wrong = [name for name in FILES if file_sha256(path / name) != sums[name]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return type(error).__name__
     return f"the checksum of {wrong[0]} does not match" if wrong else None
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from unfreeze.errors import DivergedError, Interrupted
+from unfreeze.errors import CheckpointError, DivergedError, Interrupted
 from unfreeze.methods import Phase
 from unfreeze.optim.groups import parameter_groups
 from unfreeze.optim.optimizers import OPTIMIZERS
@@ -50,6 +50,7 @@ class Progressed:
     epoch: int = 0
     best: float = -math.inf
     best_epoch: int = 0
+    lr: float = 0.0
     loss_sum: float = 0.0
     loss_rows: float = 0.0
     frozen: dict[str, str] = field(default_factory=dict)
@@ -128,7 +129,7 @@ class Training:
         factor = rate_factor(
             SCHEDULES.get(job.recipe.training.schedule), at.phase_step, steps, job.recipe.training.warmup, at.stalls
         )
-        loop.lr = set_rates(job, self.optimizer, phase, factor)
+        at.lr = loop.lr = set_rates(job, self.optimizer, phase, factor)
         for hook in job.hooks:
             hook.before_step(loop)
         self.optimizer.zero_grad(set_to_none=True)
@@ -272,10 +273,15 @@ class Training:
         put(self.job, _under("model", tensors))
         self.best = _under("best", tensors)
         self.optimizer.load_state_dict(unflatten("optimizer", tensors, values["optimizer"]))
+        if _under(f"hook.{len(self.job.hooks)}", tensors):
+            raise CheckpointError(
+                "This run was begun with hooks that no recipe names: it cannot be continued without them."
+            )
         for number, hook in enumerate(self.job.hooks):
             hook.restore(_under(f"hook.{number}", tensors))
         loop, at = self.loop, self.at
-        loop.step, loop.epoch, loop.phase_epoch, loop.best = at.step, at.epoch, at.phase_epoch, at.best
+        loop.step, loop.epoch, loop.phase_epoch = at.step, at.epoch, at.phase_epoch
+        loop.best, loop.lr = at.best, at.lr
         self.job.note(f"continuing from update {at.step}")
 
 
@@ -290,13 +296,12 @@ def make_optimizer(job: Job) -> Optimizer:
 def phase_rate(phase: Phase, name: str, head: str, training: TrainingRecipe) -> float:
     """The highest rate of a layer group in a phase, 0 when it is frozen.
 
-    The new head has rates of its own, one for learning alone, unless the phase says otherwise.
+    The new head has a rate of its own unless the phase says otherwise.
     """
     if name not in phase.learn:
         return 0.0
     own = name == head and phase.lr is None and name not in phase.scales
-    alone = training.probe_lr if phase.learn == (head,) else training.head_lr
-    rate = alone if own else phase.lr or training.lr
+    rate = training.head_lr if own else phase.lr or training.lr
     assert rate is not None, "the recipe is resolved"
     return rate * phase.scales.get(name, 1.0)
 

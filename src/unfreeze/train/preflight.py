@@ -85,12 +85,11 @@ def _check_gradients(job: Job, phase: Phase) -> None:
     loss = job.task.loss(outputs.float(), job.train.targets[torch.tensor(rows)].to(job.device), job.loss_options)
     if not float(loss.weight) > 0:
         raise PreflightError(f"Phase '{phase.name}': the first batch supervises nothing (its loss has no weight).")
-    value = loss.total / loss.weight
-    if not math.isfinite(float(value.detach())):
-        raise PreflightError(
-            f"Phase '{phase.name}': the loss of the first batch is {float(value):g}, not a finite number."
-        )
-    value.backward()
+    mean = loss.total / loss.weight
+    value = float(mean.detach())
+    if not math.isfinite(value):
+        raise PreflightError(f"Phase '{phase.name}': the loss of the first batch is {value:g}, not a finite number.")
+    mean.backward()
     without, frozen = _gradients(job, phase)
     for name, buffer in job.stack.module.named_buffers():
         buffer.copy_(buffers[name])

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def pixels(tensors: Mapping[str, Tensor]) -> str:
-    """The name of the one floating-point tensor with channels, height and width as its last dimensions."""
-    names = [name for name, value in tensors.items() if value.is_floating_point() and value.ndim >= 3]
+    """The name of the one tensor with channels, height and width as its last dimensions."""
+    names = [name for name, value in tensors.items() if value.ndim >= 3]
     assert len(names) == 1, f"expected one image tensor, found {names}"
     return names[0]

@@ -20,7 +20,7 @@ STRETCH = (0.3, 1 / 0.3)
 
 
 def erasing(argument: str | None) -> Callable[..., dict[str, Tensor]]:
-    """With the given probability, a quarter by default, set a rectangle to 0: the mean, once normalised."""
+    """With the given probability, a quarter by default, set a rectangle to the mean colour of pre-training."""
     share = number("erasing", argument, default=0.25, low=0, high=1)
 
     def change(sample: dict[str, Tensor], rng: Generator, facts: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -29,10 +29,18 @@ def erasing(argument: str | None) -> Callable[..., dict[str, Tensor]]:
         name = pixels(sample)
         image = sample[name].clone()
         top, left, height, width = _box(image.shape[-2], image.shape[-1], rng)
-        image[..., top : top + height, left : left + width] = 0
+        image[..., top : top + height, left : left + width] = _mean(image, facts)
         return {**sample, name: image}
 
     return change
+
+
+def _mean(image: Tensor, facts: Mapping[str, Any]) -> Tensor | float:
+    """What is 0 once normalised: the mean colour for bytes."""
+    if image.is_floating_point():
+        return 0.0
+    colour = [round(255 * share) for share in facts["mean"]]
+    return image.new_tensor(colour).reshape(-1, 1, 1)
 
 
 def _box(rows: int, columns: int, rng: Generator) -> tuple[int, int, int, int]:

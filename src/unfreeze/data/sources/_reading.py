@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unfreeze.data.manifest import Finding, Quarantined, SplitName, Table
+from unfreeze.data.values import whole_characters
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson", ".parquet", ".pq")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -66,8 +67,8 @@ def is_table(*suffixes: str) -> Callable[[object], bool]:
 
 def from_records(records: Sequence[Mapping[str, Any]], origin: list[str], root: Path | None = None) -> Table:
     """Dicts to columns, in the order of first appearance; what a row lacks is None."""
-    names = list(dict.fromkeys(str(name) for record in records for name in record))
-    plain = [{str(name): value for name, value in record.items()} for record in records]
+    names = list(dict.fromkeys(whole_characters(str(name)) for record in records for name in record))
+    plain = [{whole_characters(str(name)): value for name, value in record.items()} for record in records]
     return Table({name: [record.get(name) for record in plain] for name in names}, origin, root=root)
 
 

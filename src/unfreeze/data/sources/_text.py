@@ -34,6 +34,8 @@ def read_bytes(path: Path) -> bytes:
 def decode(data: bytes, path: Path, encoding: str | None) -> tuple[str, list[Finding]]:
     """Bytes as text; bytes that do not fit the encoding become surrogates, so that only their rows are lost."""
     name = encoding or _detect(data)
+    if encoding is None:
+        _refuse_binary(data, path)
     try:
         codecs.lookup(name)
     except LookupError as error:
@@ -52,6 +54,39 @@ def decode(data: bytes, path: Path, encoding: str | None) -> tuple[str, list[Fin
     return text, notes
 
 
+_KINDS = (
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"PK\x03\x04", "a zip archive, which Excel's .xlsx files are too"),
+    (b"\xd0\xcf\x11\xe0", "an old Office document"),
+    (b"\x1f\x8b", "a gzip archive; let its name end in .gz"),
+    (b"PAR1", "a Parquet file; let its name end in .parquet"),
+    (b"%PDF", "a PDF"),
+    (b"SQLite", "an SQLite database"),
+)
+
+
+def _refuse_binary(data: bytes, path: Path) -> None:
+    """What begins like a file of another kind, or is full of NUL bytes, is no table of text."""
+    kind = next((what for start, what in _KINDS if data.startswith(start)), "")
+    if kind:
+        raise DataError(f"File '{path}' is no text: it begins like {kind}.")
+    if data.startswith(tuple(mark for mark, _ in _BOMS)) or _wide(data):
+        return
+    head = data[:4096]
+    if len(head) >= 256 and head.count(0) > 0.05 * len(head):
+        raise DataError(f"File '{path}' is no text: it is full of NUL bytes.")
+
+
+def _wide(data: bytes) -> str:
+    """UTF-16 without its mark: in mostly Latin text every second byte is zero."""
+    head = data[:4096]
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    least = 0.4 * len(head) / 2
+    return "utf-16-le" if odd > least and even < odd / 8 else "utf-16-be" if even > least and odd < even / 8 else ""
+
+
 def undecodable(text: str) -> bool:
     """Whether a text holds bytes that did not fit the encoding."""
     return not text.isascii() and any("\udc80" <= character <= "\udcff" for character in text)
@@ -62,6 +97,8 @@ def _detect(data: bytes) -> str:
     for mark, name in _BOMS:
         if data.startswith(mark):
             return name
+    if wide := _wide(data):
+        return wide
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:

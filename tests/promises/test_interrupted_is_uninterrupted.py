@@ -1,0 +1,250 @@
+"""Promise 4: stopped anywhere and resumed, a run ends with the same bits. Here stopped by an exception, at every
+place that matters; test_killed.py kills real processes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+from small import Killed, KillAt, essence, fit_images, fit_text, read_table, resume, table, text_model, write_table
+
+from unfreeze.errors import CheckpointError, RunError
+from unfreeze.progress import Silent
+from unfreeze.run import Run
+from unfreeze.stack.cache import PROCESS_CACHE
+from unfreeze.train import loop
+from unfreeze.train.files import read_json
+
+Fit = Callable[..., Run]
+
+
+def killed(fit: Fit, home: Path, output: Path, update: int, **options: Any) -> bool:
+    """Begin, or resume where there is something, and stop at an update of this process; False if it ended before."""
+    PROCESS_CACHE.clear()
+    begun = (output / "status.json").exists()
+    try:
+        if begun:
+            resume(output, progress=KillAt(update))
+        else:
+            fit(home, output, progress=KillAt(update), **options)
+    except Killed:
+        return True
+    return False
+
+
+def updates_of(run: Run) -> int:
+    return int(run.result["history"][-1]["step"])
+
+
+EVERYTHING = {
+    "ema": 0.8,
+    "method__l2_sp": 0.1,
+    "model__dropout": 0.3,
+    "micro_batch": 3,
+    "label_smoothing": 0.1,
+    "sampling": "balanced",
+    "class_weights": "balanced",
+}
+TEXT = {
+    "lp-ft with everything": {"method": "lp-ft", "epochs": 4, **EVERYTHING},
+    "lp-ft without replay": {"method": "lp-ft", "epochs": 4, "replay": False, "model__dropout": 0.2},
+    "gradual on plateau": {"method": "gradual-on-plateau", "epochs": 8, "evaluation__metric": "accuracy"},
+    "chain-thaw": {"method": "chain-thaw", "epochs": 6},
+    "layer decay, early stopping": {"method": "gradual", "epochs": 6, "layer_decay": 0.8, "early_stopping": 1},
+    "words change": {"method": "full", "epochs": 2, "augment": ["word-swap", "token-dropout"], "micro_batch": 5},
+    "from scratch": {"method": "scratch", "epochs": 2, "schedule": "one-cycle"},
+    "rate falls on plateaus": {"method": "full", "epochs": 5, "schedule": "plateau", "early_stopping": 3},
+    "parts of epochs": {
+        "method": None,
+        "epochs": None,
+        "phases": [
+            {"learn": "head", "epochs": 1.6},
+            {"learn": "block 1", "epochs": 0.5},
+            {"learn": "all", "epochs": 1.3},
+        ],
+    },
+}
+IMAGES = {
+    "BatchNorm learns": {"method": "lp-ft", "epochs": 4, "augment": [], "ema": 0.7},
+    "pictures change and mix": {"method": "full", "epochs": 3, "augment": ["crop", "flip", "mixup:0.4", "erasing"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("fit", "options"),
+    [
+        *(pytest.param(fit_text, options, id=name) for name, options in TEXT.items()),
+        *(pytest.param(fit_images, options, id=name) for name, options in IMAGES.items()),
+    ],
+)
+def test_stopped_at_random_updates_again_and_again(
+    home: Path, tmp_path: Path, fit: Fit, options: dict[str, Any]
+) -> None:
+    options = {**options, "checkpoint_steps": 3}
+    PROCESS_CACHE.clear()
+    whole = fit(home, tmp_path / "whole", **options)
+    draw = random.Random(str(options))
+    stops = 0
+    while stops < 4 and killed(fit, home, tmp_path / "cut", draw.randint(1, updates_of(whole) // 2), **options):
+        stops += 1
+    assert stops, "it was never stopped"
+    assert read_json(tmp_path / "cut" / "status.json")["status"] in ("failed", "finished")
+    resume(tmp_path / "cut")
+    assert essence(tmp_path / "cut") == essence(whole.path)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop", "adafactor", "lion"])
+def test_every_optimizer_continues_with_its_state(home: Path, tmp_path: Path, optimizer: str) -> None:
+    options = {"optimizer": optimizer, "epochs": 2, "checkpoint_steps": 2}
+    whole = fit_text(home, tmp_path / "whole", **options)
+    assert killed(fit_text, home, tmp_path / "cut", 9, **options)
+    resume(tmp_path / "cut")
+    assert essence(tmp_path / "cut") == essence(whole.path)
+
+
+class At(Silent):
+    """Stops at the n-th call of one of the progress's points."""
+
+    def __init__(self, point: str, number: int) -> None:
+        self.number = number
+        setattr(self, point, self.count)
+
+    def count(self, *_: Any) -> None:
+        self.number -= 1
+        if self.number == 0:
+            raise Killed
+
+
+PHASES = {"method": "gradual:2", "epochs": 4, "ema": 0.8, "checkpoint_steps": 6}
+"""Two phases of two epochs of six updates: checkpoints fall just before and just after the end of each epoch."""
+
+
+@pytest.mark.parametrize(
+    ("point", "number"), [("phase", 1), ("phase", 2), *(("epoch", n) for n in (1, 2, 3, 4)), ("stage", 4), ("stage", 5)]
+)
+def test_stopped_where_phases_and_epochs_end(home: Path, tmp_path: Path, point: str, number: int) -> None:
+    whole = fit_text(home, tmp_path / "whole", **PHASES)
+    PROCESS_CACHE.clear()
+    with pytest.raises(Killed):
+        fit_text(home, tmp_path / "cut", progress=At(point, number), **PHASES)
+    resume(tmp_path / "cut")
+    assert essence(tmp_path / "cut") == essence(whole.path)
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_stopped_just_after_each_checkpoint(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Between the last update of an epoch and its validation, and between the epoch's end and the next."""
+    whole = fit_text(home, tmp_path / "whole", **PHASES)
+    save, count = loop.save_checkpoint, [0]
+
+    def stopping(*arguments: Any) -> Path:
+        path = save(*arguments)
+        count[0] += 1
+        if count[0] == number:
+            raise Killed
+        return path
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", stopping)
+        with pytest.raises(Killed):
+            fit_text(home, tmp_path / "cut", **PHASES)
+    resume(tmp_path / "cut")
+    assert essence(tmp_path / "cut") == essence(whole.path)
+
+
+def flip_a_bit(folder: Path) -> None:
+    path = folder / "tensors.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "a bit": flip_a_bit,
+    "cut off": lambda folder: (folder / "tensors.safetensors").write_bytes(b"short"),
+    "values gone": lambda folder: (folder / "values.json").unlink(),
+    "values empty": lambda folder: (folder / "values.json").write_text("{}"),
+    "sums gone": lambda folder: (folder / "sha256.json").unlink(),
+    "sums of nothing": lambda folder: (folder / "sha256.json").write_text("{}"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(home: Path, tmp_path: Path, damage: str) -> None:
+    options = {"epochs": 3, "checkpoint_steps": 4}
+    whole = fit_text(home, tmp_path / "whole", **options)
+    assert killed(fit_text, home, tmp_path / "cut", 11, **options)
+    older, newest = sorted((tmp_path / "cut" / "checkpoints").glob("step-*"))
+    DAMAGE[damage](newest)
+    resumed = resume(tmp_path / "cut")
+    notes = " ".join(resumed.result["notes"])
+    assert f"{newest.name} is damaged" in notes
+    assert f"continuing from update {int(older.name.split('-')[1])}" in notes
+    assert essence(resumed.path) == essence(whole.path)
+
+
+def test_when_every_checkpoint_is_damaged_it_says_so(home: Path, tmp_path: Path) -> None:
+    assert killed(fit_text, home, tmp_path / "cut", 9, epochs=3, checkpoint_steps=3)
+    for folder in (tmp_path / "cut" / "checkpoints").glob("step-*"):
+        flip_a_bit(folder)
+    with pytest.raises(CheckpointError, match="step-00000003 is damaged"):
+        resume(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("change", ["a label", "a word", "a space", "the order", "a split", "a row less"])
+def test_a_run_does_not_continue_on_other_data(home: Path, tmp_path: Path, change: str) -> None:
+    data = table(tmp_path / "table.csv")
+    assert killed(fit_text, home, tmp_path / "cut", 5, data=data, checkpoint_steps=2)
+    rows = read_table(data)
+    text, label, split = rows[0]
+    changed = {
+        "a label": [(text, "film" if label != "film" else "bank", split), *rows[1:]],
+        "a word": [(f"{text} really", label, split), *rows[1:]],
+        "a space": [(text.replace(" ", "  ", 1), label, split), *rows[1:]],
+        "the order": [rows[1], rows[0], *rows[2:]],
+        "a split": [(text, label, "validation"), *rows[1:]],
+        "a row less": rows[1:],
+    }
+    write_table(data, changed[change])
+    with pytest.raises(RunError, match="data of .* have changed since the run began"):
+        resume(tmp_path / "cut")
+    write_table(data, rows)
+    resume(tmp_path / "cut")
+
+
+def test_a_run_does_not_continue_on_other_weights(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    text_model(tmp_path / "home" / "bert")
+    table(tmp_path / "home" / "table.csv")
+    assert killed(fit_text, tmp_path / "home", tmp_path / "cut", 5, checkpoint_steps=2)
+    path = tmp_path / "home" / "bert" / "model.safetensors"
+    tensors = load_file(path)
+    next(iter(tensors.values())).flatten()[0] += 1e-6
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(RunError, match="weights of .* are not those that the run began with"):
+        resume(tmp_path / "cut")
+
+
+def test_data_given_in_python_have_to_be_given_again(home: Path, tmp_path: Path) -> None:
+    pairs = [(text, label) for text, label, _ in read_table(home / "table.csv")]
+    options = {"data": pairs, "target": None, "split": None, "checkpoint_steps": 2}
+    whole = fit_text(home, tmp_path / "whole", **options)
+    assert killed(fit_text, home, tmp_path / "cut", 5, **options)
+    with pytest.raises(RunError, match=r"passed in Python: pass them again, resume\(path, data="):
+        resume(tmp_path / "cut")
+    resume(tmp_path / "cut", data=pairs)
+    assert essence(tmp_path / "cut") == essence(whole.path)
+
+
+def test_a_finished_run_is_left_alone(home: Path, tmp_path: Path) -> None:
+    run = fit_text(home, tmp_path / "run")
+    before = essence(run.path)
+    assert resume(run.path).path == run.path
+    assert essence(run.path) == before
+    assert not (run.path / "checkpoints").exists()
