@@ -10,7 +10,9 @@ from safetensors.torch import load_file, save_file
 
 def export(run: Path, file: Path) -> Path:
     """Write the run's network in timm's names and halves, without its classifier, which every user replaces."""
-    state = {name.removeprefix("backbone."): tensor for name, tensor in load_file(run / "model/model.safetensors").items()}
+    state = {
+        name.removeprefix("backbone."): tensor for name, tensor in load_file(run / "model/model.safetensors").items()
+    }
     kept = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
     halves = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous() for name, tensor in kept.items()

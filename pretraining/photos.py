@@ -1,7 +1,8 @@
-"""The table of natural photographs that the embedded image model is pre-trained on, and the teacher's features of them."""
+"""The photographs that the embedded image model is pre-trained on, and the teacher's features of them."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unfreeze.data.images import decode
+from unfreeze.data.images import content, decode
 from unfreeze.models import _torchvision  # noqa: F401  (before timm)
 from unfreeze.train.feed import Feed
 
@@ -57,10 +58,14 @@ def _small(file: Path) -> bytes:
     return buffer.getvalue()
 
 
-def teacher_features(feed: Feed, shared: Path, keep: Path, batch: int = 64) -> Tensor:
-    """The teacher's pooled features of every training row, of shape (rows, 768); computed once and kept in a file."""
+def teacher_features(feed: Feed, shared: Path, work: Path, batch: int = 64) -> Tensor:
+    """The teacher's pooled features of every training row, of shape (rows, 768).
+
+    They are computed once and kept in a file that is named by the images and their order.
+    """
     from safetensors.torch import load_file, save_file
 
+    keep = work / f"teacher-{_digest(feed)}.safetensors"
     if not keep.is_file():
         teacher = _teacher(shared / "weights" / TEACHER)
         found = []
@@ -74,13 +79,21 @@ def teacher_features(feed: Feed, shared: Path, keep: Path, batch: int = 64) -> T
     return load_file(keep)["features"]
 
 
+def _digest(feed: Feed) -> str:
+    digest = hashlib.sha256()
+    for ref in feed.examples.inputs:
+        digest.update(hashlib.sha256(content(ref)).digest())
+    return digest.hexdigest()[:16]
+
+
 def _teacher(file: Path) -> Any:
     from safetensors.torch import load_file
     from timm.models.efficientnet import _gen_mobilenet_v1
 
     teacher = _gen_mobilenet_v1("mobilenetv1_100", 0.75, pad_type="same", bn_eps=1e-3)
     wrong = teacher.load_state_dict(load_file(file), strict=False)
-    assert not wrong.unexpected_keys and all(key.endswith("num_batches_tracked") for key in wrong.missing_keys), wrong
+    assert not wrong.unexpected_keys, wrong
+    assert all(key.endswith("num_batches_tracked") for key in wrong.missing_keys), wrong
     return teacher.eval().to(memory_format=torch.channels_last)
 
 

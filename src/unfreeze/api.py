@@ -26,11 +26,11 @@ from unfreeze.planning import Plan, make_plan
 from unfreeze.progress import Progress, Silent
 from unfreeze.recipe import Recipe
 from unfreeze.recipe_io import dump_recipe, with_values
-from unfreeze.run import MANIFEST, RECIPE, RESULT, Run, new_run_folder, open_run, set_status
+from unfreeze.run import MANIFEST, RECIPE, RESULT, Run, check_folder, new_run_folder, open_run, set_status
 from unfreeze.tasks._task import LossOptions
 from unfreeze.train.early_stopping import EarlyStopping
 from unfreeze.train.ema import ExponentialAverage
-from unfreeze.train.files import write_bytes, write_json
+from unfreeze.train.files import full_disk_said, write_bytes, write_json
 from unfreeze.train.hooks import Hook
 from unfreeze.train.job import Job
 from unfreeze.train.l2_sp import StartingPoint
@@ -146,6 +146,9 @@ def fit_recipe(
     """
     progress = progress or Silent()
     started = time.perf_counter()
+    sources = (recipe.data.path, recipe.data.validation, recipe.data.test, recipe.model.name, recipe.model.weights)
+    if recipe.output.folder:
+        check_folder(Path(recipe.output.folder), recipe.output.overwrite, sources)
     _threads(recipe)
     made = make_plan(recipe, objects, progress)
     job = make_job(made, Path(), progress)
@@ -153,11 +156,12 @@ def fit_recipe(
     job.hooks = [*job.hooks, *(hooks(made) if hooks else ())]
     method = "phases" if made.recipe.method.phases else made.recipe.method.name
     stem = f"{Path(made.manifest.source).stem}-{Path(made.recipe.model.name or '').name}-{method}"
-    folder = new_run_folder(made.recipe.output.folder, stem, made.recipe.output.overwrite)
+    folder = new_run_folder(recipe.output.folder, stem, recipe.output.overwrite, sources)
     job.folder = folder
     write_bytes(folder / RECIPE, dump_recipe(made.recipe, made.reasons).encode())
     write_json(folder / MANIFEST, made.manifest.to_dict())
-    write_quarantine(folder / "quarantine.jsonl", made.prepared.quarantine)
+    with full_disk_said(folder / "quarantine.jsonl"):
+        write_quarantine(folder / "quarantine.jsonl", made.prepared.quarantine)
     progress.start(made)
     return _train(made, job, started, progress)
 
@@ -192,10 +196,12 @@ def resume(path: str | Path, *, progress: Progress | None = None, data: object |
     run = open_run(path)
     if (run.path / RESULT).exists():
         progress.note("this run is finished already")
+        _say_finished(run.path, run.weights)
         return run
     started = time.perf_counter()
     if run.recipe.data.path is None and data is None:
         raise RunError(f"The data of '{run.path}' were passed in Python: pass them again, resume(path, data=…).")
+    before, _ = run.weights, run.manifest  # what is damaged is said before any work
     _threads(run.recipe)
     made = make_plan(run.recipe, data, progress)
     if made.manifest.fingerprint != run.manifest.fingerprint:
@@ -203,7 +209,6 @@ def resume(path: str | Path, *, progress: Progress | None = None, data: object |
             f"The data of '{run.path}' have changed since the run began (fingerprint "
             f"{made.manifest.fingerprint[:12]} instead of {run.manifest.fingerprint[:12]}): it cannot be continued."
         )
-    before = _weights_before(run.path)
     if before and made.pretrained.provenance.sha256 != before:
         raise RunError(f"The pre-trained weights of '{run.path}' are not those that the run began with.")
     job = make_job(made, run.path, progress)
@@ -286,10 +291,16 @@ def _train(made: Plan, job: Job, started: float, progress: Progress) -> Run:
         _say_failed(folder, made, error)
         progress.finish({})
         raise
-    set_status(folder, "finished", weights=made.pretrained.provenance.sha256)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    _say_finished(folder, made.pretrained.provenance.sha256)
     progress.finish(result)
     return Run(folder)
+
+
+def _say_finished(folder: Path, weights: str | None) -> None:
+    """The result is written: say so, and drop what only an interruption would need."""
+    if Run(folder).status != "finished":
+        set_status(folder, "finished", weights=weights)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 def _say_failed(folder: Path, made: Plan, error: BaseException) -> None:
@@ -305,14 +316,6 @@ def _add_tensorboard(job: Job) -> None:
         from unfreeze.train.tensorboard import EventFiles
 
         job.hooks = [*job.hooks, EventFiles(job.folder / "tensorboard")]
-
-
-def _weights_before(folder: Path) -> str | None:
-    from unfreeze.run import STATUS
-    from unfreeze.train.files import read_json
-
-    value = read_json(folder / STATUS).get("weights")
-    return None if value is None else str(value)
 
 
 def _threads(recipe: Recipe) -> None:

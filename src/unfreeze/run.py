@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,12 +42,18 @@ class Run:
         try:
             return read_manifest(self.path / MANIFEST)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"'{self.path / MANIFEST}' is missing or damaged: {sentence(str(error))}") from None
+            raise _damaged(self.path / MANIFEST, error) from None
 
     @property
     def status(self) -> str:
         """running, interrupted, failed or finished."""
-        return str(_read(self.path / STATUS)["status"])
+        return str(_read(self.path / STATUS).get("status"))
+
+    @property
+    def weights(self) -> str | None:
+        """sha256 of the pre-trained weights that the run began with, if they were loaded."""
+        value = _read(self.path / STATUS).get("weights")
+        return None if value is None else str(value)
 
     @cached_property
     def result(self) -> dict[str, Any]:
@@ -62,7 +70,7 @@ class Run:
                 f"unfreeze resume {self.path}"
             )
         result = _read(self.path / RESULT)
-        if not isinstance(result, dict) or not {"model", "metric", "test", "parameters"} <= result.keys():
+        if not {"model", "metric", "test", "parameters"} <= result.keys():
             raise RunError(f"'{self.path / RESULT}' is damaged: it lacks figures that every finished run has.")
         return result
 
@@ -152,11 +160,16 @@ def with_intervals(scorer: Any, resamples: int, seed: int) -> dict[str, dict[str
     }
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return read_json(path)
-    except (OSError, ValueError) as error:
-        raise RunError(f"'{path}' is missing or damaged: {sentence(str(error))}") from None
+        return dict(read_json(path))
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    reason = f"it lacks {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or str(error)
+    return RunError(f"'{path}' is missing or damaged: {sentence(reason)}")
 
 
 def open_run(path: str | Path) -> Run:
@@ -170,6 +183,8 @@ def open_run(path: str | Path) -> Run:
     folder = Path(path)
     if (folder / STATUS).exists():
         return Run(folder)
+    if folder.is_dir() and _never_began(folder):
+        raise RunError(f"'{folder}' was stopped before training began: give the same fit command again.")
     if not folder.exists():
         beside = sorted(item.parent.name for item in folder.parent.glob(f"*/{STATUS}"))
         near = f" Runs there: {', '.join(beside[:5])}." if beside else ""
@@ -177,8 +192,13 @@ def open_run(path: str | Path) -> Run:
     raise RunError(f"'{folder}' is not a run: it has no {STATUS}.")
 
 
-def new_run_folder(wanted: str | None, stem: str, overwrite: bool) -> Path:
+def new_run_folder(wanted: str | None, stem: str, overwrite: bool, sources: Iterable[str | None] = ()) -> Path:
     """Make the folder of a new run.
+
+    Parameters
+    ----------
+    sources : iterable of str or None
+        What the run reads: a folder that holds any of it is not replaced.
 
     Raises
     ------
@@ -186,20 +206,59 @@ def new_run_folder(wanted: str | None, stem: str, overwrite: bool) -> Path:
         If it holds something already, or cannot be written.
     """
     folder = Path(wanted) if wanted else _numbered(Path("runs"), _plain(stem))
-    try:
-        if (folder / STATUS).exists() and overwrite:
+    check_folder(folder, overwrite, sources)
+    with _said(folder):
+        if folder.exists() and (_is_run(folder) or _never_began(folder)):
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            hint = (
-                "Choose another output folder, or replace it with --set output.overwrite=true."
-                if (folder / STATUS).exists()
-                else "It holds files that no run wrote, so it is left alone; choose another output folder."
-            )
-            raise RunError(f"The output folder '{folder}' is not empty. {hint}")
         probe = folder / ".probe"
         probe.touch()
         probe.unlink()
+    return folder
+
+
+def check_folder(folder: Path, overwrite: bool, sources: Iterable[str | None] = ()) -> None:
+    """Refuse an output folder that is taken, before any work is done and without writing anything.
+
+    Raises
+    ------
+    RunError
+        If there is something in it, except a run that may be overwritten.
+    """
+    with _said(folder):
+        if not folder.exists() or not any(folder.iterdir()) or _never_began(folder):
+            return
+        if not _is_run(folder):
+            hint = "It holds files that no run wrote, so it is left alone; choose another output folder."
+        elif not overwrite:
+            hint = "Choose another output folder, or replace the run in it with --overwrite."
+        else:
+            inside = [
+                source for source in sources if source and Path(source).resolve().is_relative_to(folder.resolve())
+            ]
+            if not inside:
+                return
+            hint = f"It is not replaced, since '{inside[0]}' lies in it."
+    raise RunError(f"The output folder '{folder}' is not empty. {hint}")
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / STATUS).exists() and (folder / RECIPE).exists()
+
+
+def _never_began(folder: Path) -> bool:
+    """Whether a process was killed while it made this folder: it holds only what a run writes before its status."""
+    first = (RECIPE, MANIFEST, "quarantine.jsonl", STATUS)
+    written = {".probe", *first[:-1], *(f".{name}.tmp" for name in first)}
+    names = {item.name for item in folder.iterdir()}
+    return names <= written and bool(names & {".probe", RECIPE, f".{RECIPE}.tmp"})
+
+
+@contextmanager
+def _said(folder: Path) -> Iterator[None]:
+    """What a file system says of a folder, as one clear message."""
+    try:
+        yield
     except (FileExistsError, NotADirectoryError):
         raise RunError(f"The output folder '{folder}' cannot be made: a file is in the way.") from None
     except PermissionError:
@@ -208,7 +267,6 @@ def new_run_folder(wanted: str | None, stem: str, overwrite: bool) -> Path:
         raise RunError(f"The output folder '{folder}' cannot be written ({os.strerror(error.errno or 0)}).") from None
     except ValueError as error:
         raise RunError(f"The output folder {str(folder)!r} is no name for a folder ({error}).") from None
-    return folder
 
 
 def _plain(stem: str) -> str:

@@ -103,6 +103,7 @@ def test_embedded_image_network_reads_halves(monkeypatch: pytest.MonkeyPatch, tm
     save_file(halves, file)
     assert file.stat().st_size < 4_000_000
     monkeypatch.setattr(embedded, "TINY_CNN_WEIGHTS", file)
+    monkeypatch.setattr(embedded, "TINY_CNN_SHA256", embedded.file_sha256(file))
     module = load("image").module
     assert module.backbone.layer4[0].conv1.weight.dtype == torch.float32
     assert torch.equal(module.backbone.layer4[0].conv1.weight, halves["layer4.0.conv1.weight"].float())

@@ -86,11 +86,11 @@ def read_table(path: Path) -> list[tuple[str, str, str]]:
         return [(text, label, split) for text, label, split in list(csv.reader(file))[1:]]
 
 
-def pictures(folder: Path, per_class: int = 14, side: int = 32) -> Path:
+def pictures(folder: Path, per_class: int = 14, side: int = 32, first: int = 0) -> Path:
     """Noisy pictures of two colours, in a folder for each."""
     for shift, label in ((0, "blue"), (90, "red")):
         (folder / label).mkdir(parents=True)
-        for number in range(per_class):
+        for number in range(first, first + per_class):
             draw = torch.Generator().manual_seed(1000 * shift + number)
             pixels = torch.randint(0, 150, (side, side, 3), generator=draw)
             pixels[..., 0 if shift else 2] += 100

@@ -56,7 +56,8 @@ def test_the_term_is_the_cosine_of_the_formula_and_reaches_the_network() -> None
     rows = [4, 1, 7]
     loop.stack.module(inputs()[rows])
     found = hook.term(loop, rows)
-    assert found is not None and hook.projection is not None
+    assert found is not None
+    assert hook.projection is not None
     centred = teacher() - teacher().mean(dim=0)
     features = loop.stack.module[0](inputs()[rows])
     torch.testing.assert_close(found, 3 * (1 - cosine_similarity(hook.projection(features), centred[rows])).mean())

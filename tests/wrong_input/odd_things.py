@@ -20,7 +20,9 @@ LABELS = ("good", "bad")
 
 def rows(count: int = 24, labels: Sequence[object] = LABELS) -> list[tuple[str, str]]:
     """Different short texts, each with its label; nothing is odd about them."""
-    return [(f"the {word} film number {spelled(i)}", str(labels[i % len(labels)])) for i, word in enumerate(words(count))]
+    return [
+        (f"the {word} film number {spelled(i)}", str(labels[i % len(labels)])) for i, word in enumerate(words(count))
+    ]
 
 
 def words(count: int) -> list[str]:
@@ -72,7 +74,9 @@ def picture(number: int, mode: str = "RGB", side: int = 24) -> Image.Image:
     pen = ImageDraw.Draw(image)
     for k in range(6):
         x, y = (number * 7919 + k * 104729) % side, (number * 6007 + k * 7907) % side
-        pen.rectangle((x, y, x + side // 4, y + side // 3), fill=((x * 11 * (k + 1)) % 256, (y * 7) % 256, (k * 40) % 256))
+        pen.rectangle(
+            (x, y, x + side // 4, y + side // 3), fill=((x * 11 * (k + 1)) % 256, (y * 7) % 256, (k * 40) % 256)
+        )
     return image if mode == "RGB" else image.convert(mode)
 
 
@@ -102,7 +106,12 @@ def bomb(side: int = 50_000) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 5000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 5000))
+        + chunk(b"IEND", b"")
+    )
 
 
 def turned() -> bytes:
@@ -123,4 +132,4 @@ def transparent_palette() -> bytes:
 def sixteen_bits() -> bytes:
     import numpy as np
 
-    return saved(Image.fromarray((np.arange(24 * 24, dtype=np.uint16).reshape(24, 24) * 100)), "PNG")
+    return saved(Image.fromarray(np.arange(24 * 24, dtype=np.uint16).reshape(24, 24) * 100), "PNG")

@@ -31,8 +31,8 @@ def predict(run: RUN, file: FILE, output: OUTPUT = None, json: JSON = False) -> 
     """Predict with RUN for every row of FILE."""
     if output is not None and output.suffix.lower() not in {".csv", ".jsonl"}:
         raise RunError(f"--output must end in .csv or .jsonl. Got '{output}' instead.")
-    if output is not None and _same(output, file):
-        raise RunError(f"--output would replace the data '{file}': choose another file.")
+    if output is not None:
+        _refuse(output, file)
     from unfreeze import api
 
     with only_document(json):
@@ -54,11 +54,16 @@ def predict(run: RUN, file: FILE, output: OUTPUT = None, json: JSON = False) -> 
         show(words(f"{len(rows):,} predictions: {output}"))
 
 
-def _same(output: Path, file: str) -> bool:
+def _refuse(output: Path, file: str) -> None:
+    """Say before any work what cannot be written after it."""
     try:
-        return output.samefile(file)
-    except (OSError, ValueError):
-        return False
+        if not output.parent.is_dir():
+            raise RunError(f"There is no folder '{output.parent}' to write '{output.name}' in.")
+        same = output.exists() and Path(file).exists() and output.samefile(file)
+    except OSError as error:
+        raise RunError(f"{output} cannot be written ({error.strerror or error}).") from None
+    if same:
+        raise RunError(f"--output would replace the data '{file}': choose another file.")
 
 
 def _write(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -84,6 +84,11 @@ def _require(table: Table, name: str, role: str) -> None:
         raise DataError(f"There is no column '{name}' (data.{role}). {nearest(name, table.columns)}")
 
 
+def _listed(table: Table) -> str:
+    names_ = [name[:40] for name in table.columns]
+    return ", ".join(names_[:20]) + (", …" if len(names_) > 20 else "")
+
+
 def _free(table: Table, chosen: dict[str, tuple[Role, str]]) -> list[str]:
     return [name for name in table.columns if name not in chosen]
 
@@ -151,7 +156,7 @@ def _find_target(table: Table, chosen: dict[str, tuple[Role, str]]) -> list[str]
         chosen[few[-1]] = ("target", f"the last column with few distinct values ({distinct})")
         return [few[-1]]
     raise DataError(
-        f"No column to predict was recognised. Name it with --target; the columns are: {', '.join(table.columns)}."
+        f"No column to predict was recognised. Name it with --target; the columns are: {_listed(table)}."
     )
 
 
@@ -195,7 +200,7 @@ def _find_text(table: Table, chosen: dict[str, tuple[Role, str]]) -> None:
     if name is None:
         raise DataError(
             f"No column with texts or images was recognised. Name it with --text or --image; the columns are:"
-            f" {', '.join(table.columns)}."
+            f" {_listed(table)}."
         )
     chosen[name] = ("text", reason)
 

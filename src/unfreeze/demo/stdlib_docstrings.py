@@ -39,7 +39,7 @@ SECTIONS: dict[str, str] = {
 }
 """Section of the library reference to the modules and packages that it documents."""
 
-CAP = 200
+CAP = 160
 """Most rows of one section: keeps the classes about even and the demonstration short."""
 
 FEWEST_WORDS = 4

@@ -17,7 +17,7 @@ from unfreeze.models.store import save
 from unfreeze.progress import Progress
 from unfreeze.tasks._task import Scorer
 from unfreeze.train.feed import Feed
-from unfreeze.train.files import finite, write_bytes
+from unfreeze.train.files import finite, full_disk_said, write_bytes
 from unfreeze.train.job import Job
 from unfreeze.train.loop import Progressed
 from unfreeze.train.scoring import score
@@ -48,10 +48,12 @@ def evaluate_and_save(
     # What is written is what runs on any machine: float32 on the CPU.
     job.pretrained.module.to("cpu")
     job.device = torch.device("cpu")
-    save(job.pretrained, job.folder / "model")
+    with full_disk_said(job.folder / "model"):
+        save(job.pretrained, job.folder / "model")
     sample = test if test is not None and len(test) else job.validation or job.train
     evaluation = job.recipe.evaluation
-    write_gate(job.folder / "gate", job.pretrained, sample.examples, evaluation.gate_rows)
+    with full_disk_said(job.folder / "gate"):
+        write_gate(job.folder / "gate", job.pretrained, sample.examples, evaluation.gate_rows)
     gate = pass_gate(job.folder, tolerance=evaluation.gate_tolerance, fresh_process=evaluation.gate == "process")
     learned = sum(job.stack.size(job.stack.group(name)) for name in job.learned)
     return {

@@ -91,6 +91,6 @@ def _preprocessor(folder: Path, spec: dict[str, Any]) -> Preprocessor:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True)
     except (ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"The tokenizer in {folder} cannot be loaded: {reason}") from None
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(f"The tokenizer in {folder} is missing or damaged: {reason}") from None
     return TextPreprocessor(tokenizer, spec["max_length"], spec["token_types"])

@@ -47,7 +47,6 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     try:
         with full_disk_said(final):
             temporary.mkdir()
-            # safetensors reports a full disk as its own error, so the bytes are made first.
             _save_tensors(temporary / "tensors.safetensors", checkpoint.tensors)
             write_json(temporary / "values.json", checkpoint.values)
             sums = {name: file_sha256(temporary / name) for name in FILES}
@@ -106,15 +105,8 @@ def unflatten(prefix: str, tensors: Mapping[str, Tensor], values: Mapping[str, A
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    from safetensors import SafetensorError
-
     plain = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
-    try:
-        save_file(plain, path)
-    except SafetensorError as error:
-        if "No space left" in str(error) or "os error 28" in str(error):
-            raise OSError(28, str(error)) from error
-        raise
+    save_file(plain, path)
 
 
 def _newest_first(folder: Path) -> list[Path]:

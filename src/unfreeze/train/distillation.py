@@ -70,7 +70,8 @@ class Distillation(Hook):
 
     def after_backward(self, loop: LoopState) -> None:
         """Let the projection take its own step and stop looking."""
-        assert self._handle is not None and self.optimizer is not None
+        assert self._handle is not None
+        assert self.optimizer is not None
         self._handle.remove()
         self.optimizer.step()
 
@@ -88,7 +89,8 @@ class Distillation(Hook):
         if not state:
             return
         self._make(state["projection.weight"].shape[1])
-        assert self.projection is not None and self.optimizer is not None
+        assert self.projection is not None
+        assert self.optimizer is not None
         self.projection.load_state_dict({name: state[f"projection.{name}"] for name in ("weight", "bias")})
         kept = self.optimizer.state_dict()
         kept["state"] = {

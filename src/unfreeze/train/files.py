@@ -19,13 +19,22 @@ def full_disk_said(path: Path) -> Iterator[None]:
     """Turn a full disk into one clear message that says how to go on."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except UnfreezeError:
+        raise
+    except Exception as error:
+        if not _is_full_disk(error):
             raise
         raise UnfreezeError(
             f"The disk is full: '{path}' could not be written. What was written before is intact; "
             "free some space and continue with `unfreeze resume`."
         ) from error
+
+
+def _is_full_disk(error: Exception) -> bool:
+    """safetensors and tokenizers raise errors of their own, which only name the number in their message."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return any(f"(os error {number})" in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -81,7 +81,7 @@ def _collect(
             Finding("bad_rows", "warning", f"{len(bad)} rows of {path.name} cannot be read.", len(bad), first)
         )
     if not rows and not bad:
-        raise DataError(f"File '{path}' has a header ({', '.join(names[:6])}) but no rows.")
+        raise DataError(f"File '{path}' has a header ({', '.join(name[:30] for name in names[:6])}) but no rows.")
     columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
     return Reading(Table(columns, origin, root=path.parent), bad, findings)
 
@@ -129,7 +129,10 @@ def _sniff(lines: list[str], usual: str) -> str:
     """The separator that cuts most of the first rows into the same number (above one) of fields."""
     best, best_score = "", 0.0
     for delimiter in dict.fromkeys((usual, ",", "\t", ";", "|")):
-        widths = Counter(len(r.fields) for r in _records(lines[:_SAMPLE], delimiter, False, None) if r.fields)
+        found = [len(r.fields) for r in _records(lines[:_SAMPLE], delimiter, False, None) if r.fields]
+        if found[:1] == [1]:
+            continue  # the first row says how many columns there are
+        widths = Counter(found)
         width, count = max(widths.items(), key=lambda item: (item[1], item[0]), default=(0, 0))
         score = count / max(1, widths.total())
         if width > 1 and score > best_score + (0.1 if best else 0.0):
