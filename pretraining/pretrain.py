@@ -66,7 +66,7 @@ def is_finished(folder: Path) -> bool:
 
 
 def figures(shared: Path, work: Path) -> dict[str, Any]:
-    """Probe every stage, ship the variant that is better on validation at its end, write results.json and the table."""
+    """Probe every stage of both variants, ship the best on validation, write results.json and the table."""
     sets = probe_sets(shared)
     random = ModelRecipe(name=embedded.TINY_CNN)
     found: dict[str, Any] = {"sets": list(sets), "majority": {key: majority(data) for key, data in sets.items()}}
@@ -76,8 +76,8 @@ def figures(shared: Path, work: Path) -> dict[str, Any]:
         model = ModelRecipe(name=embedded.TINY_CNN, weights=str(file))
         found[run.path.name] = _kept(work, run.path.name, lambda m=model: {k: probe(m, v) for k, v in sets.items()})
     found["pretraining"] = {variant: _summary(work, variant) for variant in VARIANTS}
-    last = [_runs(work, variant)[-1].path.name for variant in VARIANTS]
-    found["shipped"] = max(last, key=lambda name: _mean(found[name], "validation"))
+    names = [run.path.name for variant in VARIANTS for run in _runs(work, variant)]
+    found["shipped"] = max(names, key=lambda name: _mean(found[name], "validation"))
     shutil.copyfile(work / f"{found['shipped']}.safetensors", embedded.TINY_CNN_WEIGHTS)
     found["sha256"] = embedded.file_sha256(embedded.TINY_CNN_WEIGHTS)
     found["bytes"] = embedded.TINY_CNN_WEIGHTS.stat().st_size

@@ -102,6 +102,8 @@ def predict(path: str | Path, data: Any) -> list[dict[str, Any]]:
 def compare(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
     """One row per run: model, method, test figures with intervals, share that learned, seconds; best first.
 
+    The first run's metric ranks them all; runs without a test split come last.
+
     Raises
     ------
     RunError
@@ -115,8 +117,14 @@ def compare(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
     tests = {row["test_fingerprint"] for row in rows}
     for row in rows:
         row["same_test"] = len(tests) == 1
+        row["metric"] = rows[0]["metric"]
     sign = -1 if runs and runs[0].task.higher_is_better(rows[0]["metric"]) else 1
-    return sorted(rows, key=lambda row: sign * (row["test"].get(row["metric"]) or {"value": 0.0})["value"])
+    return sorted(rows, key=lambda row: _rank(row, sign))
+
+
+def _rank(row: dict[str, Any], sign: int) -> tuple[bool, float]:
+    value = (row["test"].get(row["metric"]) or {}).get("value")
+    return value is None, 0.0 if value is None else sign * value
 
 
 def _comparison(run: Run) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ def make_plan(recipe: Recipe, objects: object | None = None, progress: Progress 
     progress.stage(f"loading {name}")
     pretrained, stack = _load(recipe, manifest, task)
     resolved = resolve(recipe, prepared, pretrained, stack, task)
-    recipe, model_reasons = _with_model_facts(resolved.recipe, pretrained)
+    recipe, model_reasons = _with_model_facts(_anchored(resolved.recipe), pretrained)
     reasons = {"model.name": reason, **model_reasons, **resolved.reasons}
     feeds = _feeds(recipe, prepared, task, pretrained)
     manifest = _with_lengths(manifest, feeds["train"], pretrained)
@@ -117,15 +118,29 @@ def _load(recipe: Recipe, manifest: Manifest, task: Task) -> tuple[Pretrained, L
     return pretrained, build_stack(pretrained.module, pretrained.family.patterns)
 
 
+def _anchored(recipe: Recipe) -> Recipe:
+    """Local places as absolute paths, so that a run is resumed from any folder."""
+
+    def absolute(place: str | None) -> str | None:
+        return str(Path(place).resolve()) if place and Path(place).exists() else place
+
+    data, model = recipe.data, recipe.model
+    return replace(
+        recipe,
+        data=replace(data, path=absolute(data.path), validation=absolute(data.validation), test=absolute(data.test)),
+        model=replace(model, name=absolute(model.name), weights=absolute(model.weights)),
+    )
+
+
 def _with_model_facts(recipe: Recipe, pretrained: Pretrained) -> tuple[Recipe, dict[str, str]]:
-    """Write what the loaded model reads (length, size, channels) into the recipe."""
-    facts = pretrained.preprocess.config()
+    """Write what the loaded model reads (length, size, channels) and how it pools into the recipe."""
+    facts = {**pretrained.spec, **pretrained.preprocess.config()}
     found = {
         name: facts[name]
         for name in ("max_length", "image_size", "channels", "pooling")
         if name in facts and getattr(recipe.model, name) is None and isinstance(facts[name], (int, str))
     }
-    why = pretrained.spec.get("reasons", {})
+    why = {"pooling": "the family's own", **pretrained.spec.get("reasons", {})}
     reasons = {f"model.{name}": str(why.get(name, "what the model reads by default")) for name in found}
     return replace(recipe, model=replace(recipe.model, **found)), reasons
 

@@ -75,8 +75,12 @@ def resolve(recipe: Recipe, prepared: Prepared, pretrained: Pretrained, stack: L
         recipe = replace(recipe, method=decisions.fill(recipe.method, "method", name=lambda: chosen))
     recipe = replace(recipe, task=manifest.task)
     training = _training(recipe, manifest, pretrained, decisions)
+    training = decisions.fill(training, "training", loss=lambda: (task.losses[0], "the task's own"))
     evaluation = decisions.fill(
-        recipe.evaluation, "evaluation", metric=lambda: (task.default_metric(manifest), "the task's")
+        recipe.evaluation,
+        "evaluation",
+        metric=lambda: (task.default_metric(manifest), "the task's"),
+        batch_size=lambda: (2 * (training.batch_size or 1), "twice that of training: no gradients are kept"),
     )
     recipe = replace(recipe, training=training, evaluation=evaluation)
     view = StackView(stack.names, tuple(stack.size(group) for group in stack.groups))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from unfreeze.data.io import read_manifest
-from unfreeze.data.manifest import Manifest, Quarantined
+from unfreeze.data.manifest import Input, Manifest, Quarantined
 from unfreeze.errors import DataError, RunError, sentence
 from unfreeze.models.pretrained import Pretrained
 from unfreeze.recipe import Recipe
@@ -104,8 +104,8 @@ class Run:
         Returns
         -------
         list of dict
-            In the order of the source: `origin`, `prediction`, and `probabilities` for classes. Rows that cannot be
-            read have none: see `predict_all`.
+            In the order of the source: `origin`, `text` (and `pair`) as it was read, `prediction`, and
+            `probabilities` for classes. Rows that cannot be read have none: see `predict_all`.
         """
         return self.predict_all(source, batch_size)[0]
 
@@ -117,11 +117,11 @@ class Run:
         examples, left_out = unlabelled(source, self.manifest, self.recipe.data)
         outputs = outputs_of(self.pretrained, examples.inputs, batch_size)
         decoded = self.task.decode(outputs, self.manifest)
-        rows = [{"origin": origin, **row} for origin, row in zip(examples.origin, decoded, strict=True)]
-        return rows, left_out
+        parts = zip(examples.origin, examples.inputs, decoded, strict=True)
+        return [{"origin": origin, **_texts(item), **row} for origin, item, row in parts], left_out
 
     def evaluate(self, source: Any, batch_size: int = 32) -> dict[str, Any]:
-        """Figures on labelled data, with intervals, and how many rows were left out.
+        """Figures on labelled data, with intervals, and the rows that were left out. Of data with splits: the test.
 
         Raises
         ------
@@ -130,6 +130,7 @@ class Run:
         """
         from unfreeze.data.prepare import labelled
         from unfreeze.evaluation.gate import outputs_of
+        from unfreeze.evaluation.intervals import with_intervals
 
         examples, left_out = labelled(source, self.manifest, self.recipe.data)
         if not len(examples):
@@ -141,6 +142,7 @@ class Run:
         figures = with_intervals(scorer, self.recipe.evaluation.bootstrap, self.recipe.seed)
         return {
             "rows": len(examples),
+            "split": examples.split,
             "left_out": [{"origin": item.origin, "reason": item.reason} for item in left_out],
             "metrics": figures,
         }
@@ -151,13 +153,11 @@ class Run:
         return torch.stack([self.task.encode(target, self.manifest) for target in targets])
 
 
-def with_intervals(scorer: Any, resamples: int, seed: int) -> dict[str, dict[str, float | None]]:
-    """Each metric with its value and 95 % interval."""
-    intervals = scorer.intervals(resamples, seed)
-    return {
-        name: dict(zip(("value", "low", "high"), (value, *intervals.get(name, (None, None))), strict=True))
-        for name, value in scorer.compute().items()
-    }
+def _texts(item: Input) -> dict[str, str]:
+    """What was read, where it is text; images are told by their origin."""
+    if isinstance(item, tuple):
+        return {"text": item[0], "pair": item[1]}
+    return {"text": item} if isinstance(item, str) else {}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -181,7 +181,11 @@ def open_run(path: str | Path) -> Run:
         If the folder is missing or holds no run.
     """
     folder = Path(path)
-    if (folder / STATUS).exists():
+    try:
+        found = (folder / STATUS).exists()
+    except OSError as error:
+        raise RunError(f"There is no run '{folder}' ({error.strerror}).") from None
+    if found:
         return Run(folder)
     if folder.is_dir() and _never_began(folder):
         raise RunError(f"'{folder}' was stopped before training began: give the same fit command again.")

@@ -9,8 +9,8 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from unfreeze.data.manifest import Manifest
-from unfreeze.evaluation.intervals import bootstrap, paired_difference
 from unfreeze.tasks import TASKS
+from unfreeze.tasks._bootstrap import bootstrap
 
 seeds = st.integers(0, 10_000)
 
@@ -138,12 +138,3 @@ def test_intervals_cover_about_95_percent() -> None:
         low, high = bootstrap(rate, 100, 200, seed)["rate"]
         covered += low <= 0.7 <= high
     assert 0.88 <= covered / 200 <= 0.99
-
-
-def test_pairs_tell_models_apart_that_single_intervals_do_not() -> None:
-    rng = np.random.default_rng(0)
-    first = rng.random(300) < 0.7
-    second = first | (rng.random(300) < 0.1)
-    gain, low, high = paired_difference(first, second)
-    assert 0 < low < gain < high < 0.1
-    assert paired_difference(first, first)[:2] == (0, 0)

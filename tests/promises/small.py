@@ -1,4 +1,4 @@
-"""Small whole runs: a tiny BERT folder, tiny convolutional weights, little tables and pictures. A fit takes a second."""
+"""Small whole runs: a tiny BERT folder, a tiny ResNet, little tables and pictures. A fit takes a second."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from unfreeze.stack.cache import PROCESS_CACHE
 
 LABELS = ("bank", "film", "weather")
 CUES = {"bank": ("card", "bank", "money"), "film": ("movie", "actor", "scene"), "weather": ("rain", "sun", "wind")}
-FILLER = "the a is was good bad fine great poor again never always today very quite old new little much other".split()
+FILLER = ("the", "a", "is", "was", "good", "bad", "fine", "great", "poor", "again", "never", "always", "today", "very")
+FILLER += ("quite", "old", "new", "little", "much", "other")
 
 CNN_OPTIONS = {"layers": [1, 1, 1, 1], "channels": [4, 8, 8, 12], "stem_width": 4, "mean": [0.5] * 3, "std": [0.5] * 3}
 BASE = {"evaluation__gate": "inline", "evaluation__bootstrap": 20, "evaluation__gate_rows": 6, "threads": 1}
@@ -137,9 +138,7 @@ def essence(path: Path) -> dict[str, Any]:
 def tree_hashes(folder: Path) -> dict[str, str]:
     """sha256 and modification time of every file."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        str(path): f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.stat().st_mtime_ns}" for path in files
-    }
+    return {str(path): f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.stat().st_mtime_ns}" for path in files}
 
 
 def make_home(folder: Path) -> Path:

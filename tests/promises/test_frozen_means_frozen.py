@@ -45,16 +45,14 @@ def test_statistics_of_learning_groups_move_and_those_below_do_not(home: Path, t
     assert any(name.endswith("running_var") for name in changed)
 
 
-def test_training_mode_in_frozen_layers_is_noticed(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_mode_in_frozen_layers_is_noticed(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mistake of trainers that call model.train() before every epoch."""
 
     def careless(stack: LayerStack, learn: Any) -> None:
         stack.module.train()
 
     monkeypatch.setattr("unfreeze.train.loop.set_modes", careless)
-    with pytest.raises(FrozenMovedError, match="stem, block 1.0"):
+    with pytest.raises(FrozenMovedError, match=r"stem, block 1\.0"):
         fit_images(home, tmp_path / "run", method="head", replay=False, **STRONG)
     assert read_json(tmp_path / "run" / "status.json")["status"] == "failed"
     assert not (tmp_path / "run" / "result.json").exists()
@@ -73,7 +71,7 @@ def test_a_single_nudged_number_is_noticed(
             (norm.weight if what == "parameter" else norm.running_var)[0].mul_(1 + 1e-6)
 
     monkeypatch.setattr(Training, "_update", nudging)
-    with pytest.raises(FrozenMovedError, match="'.*' frozen layer groups changed: stem"):
+    with pytest.raises(FrozenMovedError, match=r"'.*' frozen layer groups changed: stem"):
         fit_images(home, tmp_path / "run", method="head", **STRONG)
 
 
@@ -81,9 +79,7 @@ FREEZING = {"method": None, "phases": [{"learn": "all", "epochs": 1}, {"learn": 
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "rmsprop", "adafactor", "lion"])
-def test_a_layer_that_has_learned_and_is_frozen_again_stands_still(
-    home: Path, tmp_path: Path, optimizer: str
-) -> None:
+def test_a_layer_that_has_learned_and_is_frozen_again_stands_still(home: Path, tmp_path: Path, optimizer: str) -> None:
     """Momentum and weight decay of its first phase must not carry it further."""
     run = fit_text(home, tmp_path / "run", optimizer=optimizer, weight_decay=0.5, **FREEZING)
     assert [set(entry["frozen"]) for entry in run.result["ledger"]] == [

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
-from small import Killed, KillAt, essence, fit_images, fit_text, read_table, resume, table, text_model, write_table
+from small import KillAt, Killed, essence, fit_images, fit_text, read_table, resume, table, text_model, write_table
 
 from unfreeze.errors import CheckpointError, RunError
 from unfreeze.progress import Silent
@@ -212,7 +212,7 @@ def test_a_run_does_not_continue_on_other_data(home: Path, tmp_path: Path, chang
         "a row less": rows[1:],
     }
     write_table(data, changed[change])
-    with pytest.raises(RunError, match="data of .* have changed since the run began"):
+    with pytest.raises(RunError, match=r"data of .* have changed since the run began"):
         resume(tmp_path / "cut")
     write_table(data, rows)
     resume(tmp_path / "cut")
@@ -227,7 +227,7 @@ def test_a_run_does_not_continue_on_other_weights(home: Path, tmp_path: Path) ->
     tensors = load_file(path)
     next(iter(tensors.values())).flatten()[0] += 1e-6
     save_file(tensors, path, metadata={"format": "pt"})
-    with pytest.raises(RunError, match="weights of .* are not those that the run began with"):
+    with pytest.raises(RunError, match=r"weights of .* are not those that the run began with"):
         resume(tmp_path / "cut")
 
 

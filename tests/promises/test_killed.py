@@ -58,7 +58,9 @@ def file_events(home: Path, tmp_path_factory: pytest.TempPathFactory) -> int:
     return int((folder / "count").read_text())
 
 
-@pytest.mark.parametrize("share", [0.0, 0.05, 0.1, 0.14, 0.18, 0.25, 0.45, 0.6, 0.75, 0.8, 0.85, 0.9, 0.93, 0.96, 0.98, 1.0])
+@pytest.mark.parametrize(
+    "share", [0.0, 0.05, 0.1, 0.14, 0.18, 0.25, 0.45, 0.6, 0.75, 0.8, 0.85, 0.9, 0.93, 0.96, 0.98, 1.0]
+)
 def test_killed_before_an_operation_on_a_file(
     home: Path, tmp_path: Path, whole: Path, file_events: int, share: float
 ) -> None:

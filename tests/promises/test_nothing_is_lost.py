@@ -82,7 +82,7 @@ def test_a_disk_that_fills_up_says_so_and_the_run_goes_on_later(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", no_space(after))
-        with pytest.raises(UnfreezeError, match="The disk is full.*unfreeze resume"):
+        with pytest.raises(UnfreezeError, match=r"The disk is full.*unfreeze resume"):
             fit_text(home, tmp_path / "run", **OPTIONS)
     assert not (tmp_path / "run" / "result.json").exists()
     resume(tmp_path / "run")
@@ -160,7 +160,7 @@ def stopped_by_full_disk(home: Path, folder: Path, leave: int, options: dict[str
     """Fit on a full disk, then with space again."""
     output = folder / "run"
     fill(folder, leave)
-    with pytest.raises(UnfreezeError, match="The disk is full: .* could not be written"):
+    with pytest.raises(UnfreezeError, match=r"The disk is full: .* could not be written"):
         fit_text(home, output, **{**options, "overwrite": True})
     (folder / "ballast").unlink()
     if (output / "status.json").exists():
@@ -175,9 +175,7 @@ def fit_with_small_files(home: Path, output: Path, options: dict[str, Any], limi
 
 
 @pytest.mark.parametrize("limit", [6_000, 60_000])
-def test_a_limit_on_the_size_of_files_costs_nothing_either(
-    home: Path, tmp_path: Path, whole: Path, limit: int
-) -> None:
+def test_a_limit_on_the_size_of_files_costs_nothing_either(home: Path, tmp_path: Path, whole: Path, limit: int) -> None:
     assert finish(start(fit_with_small_files, home, tmp_path / "run", OPTIONS, limit)) != 0
     assert read_json(tmp_path / "run" / "status.json")["status"] != "finished"
     assert not (tmp_path / "run" / "result.json").exists()

@@ -1,4 +1,4 @@
-"""Promise 7: every default stands in the resolved recipe with its reason, and every figure with interval and baseline."""
+"""Promise 7: every default stands in the resolved recipe with its reason, every figure with interval and baseline."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ def unexplained(asked: Recipe, resolved: Recipe, text: str) -> set[str]:
 def plans(home: Path) -> Iterator[tuple[str, Recipe, unfreeze.planning.Plan]]:
     text = {"target": "label", "split": "split"}
     image = {"model__options": CNN_OPTIONS, "model__weights": home / "cnn.safetensors"}
-    for data, model, options in ((home / "table.csv", str(home / "bert"), text), (home / "pictures", "resnet18", image)):
+    for data, model, options in (
+        (home / "table.csv", str(home / "bert"), text),
+        (home / "pictures", "resnet18", image),
+    ):
         asked, _ = api.recipe_of(data, model, None, options)
         yield data.name, asked, unfreeze.plan(data, model, **options)
 
@@ -73,7 +76,7 @@ def test_every_default_has_its_reason(home: Path) -> None:
 
 
 def test_a_default_without_reason_would_be_noticed(home: Path) -> None:
-    name, asked, made = next(plans(home))
+    _, asked, made = next(plans(home))
     without = {key: reason for key, reason in made.reasons.items() if key != "training.lr"}
     assert unexplained(asked, made.recipe, dump_recipe(made.recipe, without)) == {"training.lr"}
 

@@ -17,7 +17,6 @@ from unfreeze.evaluation import finish
 from unfreeze.evaluation.gate import outputs_of
 from unfreeze.models.pretrained import Pretrained
 from unfreeze.run import Run
-from unfreeze.train.files import read_json
 
 Tensors = dict[str, torch.Tensor]
 
@@ -52,7 +51,6 @@ def another_tokenizer(folder: Path) -> None:
     vocabulary = content["model"]["vocab"]
     vocabulary["good"], vocabulary["rain"] = vocabulary["[SEP]"], vocabulary["good"]
     path.write_text(json.dumps(content))
-
 
 
 def bend_head(tensors: Tensors) -> None:

@@ -86,9 +86,7 @@ def test_a_frozen_group_that_would_get_a_gradient(home: Path, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
-) -> None:
+def test_a_loss_that_is_not_finite(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float) -> None:
     def spoil(pretrained: Pretrained) -> None:
         with torch.no_grad():
             next(parameter for name, parameter in pretrained.module.named_parameters() if "head" in name)[0] = value

@@ -121,6 +121,8 @@ OUTPUTS = [
 
 RUNS = [
     Case("resuming what is not there", nothing, "resume nothing", ["There is no run 'nothing'"]),
+    Case("resuming a run with a name that is too long", nothing, f"resume {'x' * 300}",
+         ["There is no run", "too long"]),
     Case("resuming a folder that is no run", folder("d"), "resume d", ["'d' is not a run"]),
     Case("resuming a finished run", old_run(), "resume old --quiet", ["Run: old"], 0),
     Case("resuming after the data changed", old_run(without("result.json"), table(lines=R[:20])), "resume old --quiet",
@@ -166,6 +168,8 @@ RUNS = [
          "evaluate {run} n.csv", ["16 rows", "the model has no label 'meh'"], 0),
     Case("evaluating on unknown labels only", labelled("god", name="n.csv"), "evaluate {run} n.csv",
          ["n.csv, line 2", "no label 'god'. Did you mean 'good'?"]),
+    Case("evaluating on data that have splits", everything(folder("d"), table("d/train.csv"),
+         table("d/test.csv", R[:6])), "evaluate {run} d", ["6 rows (the test split alone)"], 0),
     Case("evaluating without labels", text("n.csv", "text\nhello\n"), "evaluate {run} n.csv",
          ["no target column 'label'"]),
     Case("evaluating numbers on words", table("n.csv", R, "text,score"), "evaluate {number_run} n.csv",

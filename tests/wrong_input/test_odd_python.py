@@ -127,3 +127,12 @@ def test_a_failed_start_leaves_no_folder(things: dict[str, Path], tmp_path: Path
     with pytest.raises(errors.RecipeError, match="must be between 1 and 5"):
         fit(things, "a.csv", method="last:9", output="out/run")
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_one_metric_ranks_all_runs(things: dict[str, Path]) -> None:
+    other = fit(things, R, metric="nll", output="other")
+    table_ = unfreeze.compare([things["run"], other.path])
+    assert {row["metric"] for row in table_} == {"accuracy"}
+    scores = [row["test"]["accuracy"]["value"] for row in table_]
+    assert scores == sorted(scores, reverse=True)
+    assert {row["metric"] for row in unfreeze.compare([other.path, things["run"]])} == {"nll"}

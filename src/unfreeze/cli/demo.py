@@ -60,7 +60,15 @@ def _images(folder: Path) -> Recipe:
     from unfreeze.demo.digits import write_folder
 
     data = write_folder(folder / "digits")
-    return with_values(Recipe(), {"data.path": data, "output.folder": _free(folder, "images")})
+    return with_values(
+        Recipe(),
+        {
+            "data.path": data,
+            "model.image_size": 32,  # what the network was pre-trained on, and four times the digits' own size
+            "training.augment": [],  # a digit of 8 pixels loses strokes when it is cropped
+            "output.folder": _free(folder, "images"),
+        },
+    )
 
 
 def _free(folder: Path, name: str) -> Path:

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from unfreeze.progress import printable
+from unfreeze.progress import counted, printable
 
 if TYPE_CHECKING:
     from unfreeze.data.manifest import Finding, Prepared
@@ -142,7 +142,7 @@ def inspect_parts(prepared: Prepared) -> list[Table | Text]:
     if prepared.quarantine:
         left = [(row.origin, row.reason) for row in prepared.quarantine[:MOST_LABELS]]
         title = f"Left out: {len(prepared.quarantine):,} rows" + (
-            " (the first)" if len(left) < manifest.quarantined else ""
+            f" (the first {len(left)})" if len(left) < manifest.quarantined else ""
         )
         parts.append(table(title, ["row", "reason"], left))
     return parts
@@ -196,9 +196,7 @@ def scores_parts(scores: Mapping[str, Any]) -> list[Table | Text]:
     """What evaluating a run on further data gave."""
     rows = [[name, figure(_value(scored)), interval(scored)] for name, scored in scores["metrics"].items()]
     left = scores.get("left_out") or ()
-    parts: list[Table | Text] = [
-        table(f"{scores['rows']:,} rows", ["metric", "value", "95 % interval"], rows, right=[1, 2])
-    ]
+    parts: list[Table | Text] = [table(_scored(scores), ["metric", "value", "95 % interval"], rows, right=[1, 2])]
     if left:
         shown = [(row["origin"], row["reason"]) for row in left[:MOST_LABELS]]
         parts.append(table(f"Left out: {len(left):,} rows", ["row", "reason"], shown))
@@ -206,20 +204,33 @@ def scores_parts(scores: Mapping[str, Any]) -> list[Table | Text]:
 
 
 def compare_parts(rows: Sequence[Mapping[str, Any]]) -> list[Table | Text]:
-    """One run per line: what learned, the test figures with the interval of the chosen one, the time."""
-    metrics = list(dict.fromkeys(name for row in rows for name in row["test"]))
+    """One run per line: what learned, the test figures with the interval of the one that ranks them, the time."""
+    metric = rows[0]["metric"] if rows else ""
+    others = [name for name in dict.fromkeys(name for row in rows for name in row["test"]) if name != metric]
     lines = []
     for row in rows:
-        cells = [figure(_value(row["test"].get(name))) for name in metrics]
-        chosen = interval(row["test"].get(row["metric"]))
-        share = f"{100 * row['learned_share']:.1f} %"
-        lines.append([row["run"], row["model"], row["method"], share, chosen, *cells, f"{row['seconds']:,.0f} s"])
-    metric = rows[0]["metric"] if rows else ""
-    headers = ["run", "model", "method", "learned", f"{metric}, 95 % interval", *metrics, "time"]
+        cells = [_ranged(row["test"].get(metric)), *(figure(_value(row["test"].get(name))) for name in others)]
+        learned = 100 * row["learned_share"]
+        share = f"{learned:.1f} %" if learned >= 0.1 else f"{learned:.2g} %"
+        lines.append([row["run"], row["model"], row["method"], share, *cells, f"{row['seconds']:,.0f} s"])
+    titles = [f"{metric.replace('_', ' ')} (95 %)", *(name.replace("_", " ") for name in others)]
+    headers = ["run", "model", "method", "learned", *titles, "time"]
     parts: list[Table | Text] = [table("Runs, best first", headers, lines, right=range(3, len(headers)))]
     if not all(row.get("same_test", True) for row in rows):
         parts.append(words("The runs were tested on different rows: their figures do not compare exactly.", "yellow"))
     return parts
+
+
+def _scored(scores: Mapping[str, Any]) -> str:
+    split = scores.get("split")
+    return counted(scores["rows"], "row") + (f" (the {split} split alone)" if split else "")
+
+
+def _ranged(scored: Any) -> str:
+    """ "0.9333 (0.85–0.98)"."""
+    if not interval(scored):
+        return figure(_value(scored))
+    return f"{figure(_value(scored))} ({scored['low']:.2f}–{scored['high']:.2f})"
 
 
 def predictions_table(rows: Sequence[Mapping[str, Any]]) -> Table:

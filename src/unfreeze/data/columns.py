@@ -155,9 +155,7 @@ def _find_target(table: Table, chosen: dict[str, tuple[Role, str]]) -> list[str]
         distinct = len({str(value) for value in table.columns[few[-1]]})
         chosen[few[-1]] = ("target", f"the last column with few distinct values ({distinct})")
         return [few[-1]]
-    raise DataError(
-        f"No column to predict was recognised. Name it with --target; the columns are: {_listed(table)}."
-    )
+    raise DataError(f"No column to predict was recognised. Name it with --target; the columns are: {_listed(table)}.")
 
 
 def _is_flag(values: list[Any]) -> bool:

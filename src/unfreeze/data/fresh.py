@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from unfreeze.data import cleaning, names
 from unfreeze.data.images import probe_all
 from unfreeze.data.manifest import Examples, ImageRef, Input, Manifest, Quarantined, Table, Target
 from unfreeze.data.sources import Reading, ReadOptions, read_source, there
-from unfreeze.data.sources._reading import IMAGE_SUFFIXES
+from unfreeze.data.sources._reading import IMAGE_SUFFIXES, split_name
 from unfreeze.data.sources._text import decode, read_bytes
 from unfreeze.data.sources.image_folder import holds_class_folders
 from unfreeze.data.targets import read_targets
@@ -47,6 +48,7 @@ def labelled(source: object, manifest: Manifest, recipe: DataRecipe) -> tuple[Ex
         If the target column is missing, or no row can be scored.
     """
     reading = _read(source, manifest, recipe)
+    split = _keep_test_rows(reading, manifest)
     table = reading.table
     inputs, bad = _inputs(table, manifest, recipe)
     targets, ill = _targets(table, manifest, recipe)
@@ -58,7 +60,22 @@ def labelled(source: object, manifest: Manifest, recipe: DataRecipe) -> tuple[Ex
     if not keep:
         reason = f" For instance {table.origin[min(bad)]}: {sentence(bad[min(bad)])}" if bad else ""
         raise DataError(f"No row of {_called(source)} can be scored.{reason}")
-    return _examples(reading, inputs, targets, keep), _left_out(reading, bad)
+    return replace(_examples(reading, inputs, targets, keep), split=split), _left_out(reading, bad)
+
+
+def _keep_test_rows(reading: Reading, manifest: Manifest) -> str:
+    """Of data that have splits only the test is scored: the model may have learned the rest. Returns "test" then."""
+    table = reading.table
+    column = next((c.name for c in manifest.columns if c.role == "split" and c.name in table.columns), None)
+    splits: Sequence[str | None] = table.split or (
+        [split_name(value) for value in table.columns[column]] if column else []
+    )
+    keep = [i for i, split in enumerate(splits) if split == "test"]
+    if not keep or len(keep) == len(table):
+        return ""
+    columns = {name: [values[i] for i in keep] for name, values in table.columns.items()}
+    reading.table = Table(columns, [table.origin[i] for i in keep], root=table.root)
+    return "test"
 
 
 def _texts(item: Input | None) -> tuple[str, ...]:

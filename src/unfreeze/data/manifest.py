@@ -107,11 +107,15 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows that are fit to learn from or to be scored: parallel sequences."""
+    """Rows that are fit to learn from or to be scored: parallel sequences.
+
+    `split` is named where these are one split of a source that has several.
+    """
 
     inputs: Sequence[Input]
     targets: Sequence[Target]
     origin: Sequence[str]
+    split: str = ""
 
     def __len__(self) -> int:
         return len(self.inputs)

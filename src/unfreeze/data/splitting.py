@@ -76,7 +76,7 @@ def _listed(words: Sequence[str]) -> str:
 
 def _without_leaks(rows: Rows, roles: Roles, recipe: DataRecipe, log: Log) -> Rows:
     """Rows that stand in a later split too, and groups that two splits share (only told unless the recipe names it)."""
-    rows = cleaning.leaks(rows, rows.kin, recipe, log, kind="leak", what="the same input, exactly or nearly")
+    rows = cleaning.leaks(rows, rows.kin, recipe, log, kind="leak", what="exactly or nearly the same input")
     if roles.group:
         unit = clusters(len(rows), same_key(rows.groups))
         policy = recipe if recipe.group else replace(recipe, leaks="keep")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from unfreeze.evaluation.gate import pass_gate, write_gate
+from unfreeze.evaluation.intervals import with_intervals
 from unfreeze.models.store import save
 from unfreeze.progress import Progress
 from unfreeze.tasks._task import Scorer
@@ -82,12 +83,7 @@ def evaluate_and_save(
 
 
 def _figures(job: Job, scorer: Scorer) -> dict[str, dict[str, float | None]]:
-    evaluation = job.recipe.evaluation
-    intervals = scorer.intervals(evaluation.bootstrap, job.recipe.seed)
-    return {
-        name: dict(zip(("value", "low", "high"), (value, *intervals.get(name, (None, None))), strict=True))
-        for name, value in scorer.compute().items()
-    }
+    return with_intervals(scorer, job.recipe.evaluation.bootstrap, job.recipe.seed)
 
 
 def _test_figures(job: Job, test: Feed) -> dict[str, dict[str, float | None]]:

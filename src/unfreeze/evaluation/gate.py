@@ -22,7 +22,12 @@ from torch import Tensor
 from unfreeze.data.manifest import Examples, ImageRef, Input
 from unfreeze.errors import ReloadError
 from unfreeze.models.pretrained import Pretrained
+from unfreeze.train.feed import encode_all, to_device
 from unfreeze.train.files import read_json, write_bytes, write_json
+from unfreeze.train.order import reading_batches
+
+ENCODED_TOGETHER = 1000
+"""Inputs that are encoded, and sorted by length, at a time: images of a large prediction must not all be in memory."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +43,21 @@ class GateResult:
 
 @torch.inference_mode()
 def outputs_of(pretrained: Pretrained, inputs: Sequence[Input], batch_size: int = 16) -> Tensor:
-    """Outputs of shape (rows, outputs) in float32 on the CPU, in eval mode."""
+    """Outputs of shape (rows, outputs) in float32 on the CPU, in eval mode and in the order of the inputs."""
     pretrained.module.eval()
+    preprocess = pretrained.preprocess
     device = next(pretrained.module.parameters()).device
-    found = []
-    for start in range(0, len(inputs), batch_size):
-        samples = [pretrained.preprocess.encode(item) for item in inputs[start : start + batch_size]]
-        batch = {name: tensor.to(device) for name, tensor in pretrained.preprocess.collate(samples).items()}
-        found.append(pretrained.module(**batch).float().cpu())
-    return torch.cat(found)
+    found: list[Tensor] = []
+    order: list[int] = []
+    for start in range(0, len(inputs), ENCODED_TOGETHER):
+        samples = encode_all(preprocess, inputs[start : start + ENCODED_TOGETHER])
+        for rows in reading_batches([preprocess.length(sample) for sample in samples], batch_size):
+            batch = to_device(preprocess.collate([samples[row] for row in rows]), device)
+            found.append(pretrained.module(**batch).float().cpu())
+            order.extend(start + row for row in rows)
+    if not found:
+        return torch.zeros(0, pretrained.spec["outputs"])
+    return torch.cat(found)[torch.tensor(order).argsort()]
 
 
 def write_gate(folder: Path, pretrained: Pretrained, examples: Examples, rows: int) -> None:

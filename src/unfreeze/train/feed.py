@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unfreeze.data.images import decode
-from unfreeze.data.manifest import Examples, ImageRef, Manifest
+from unfreeze.data.manifest import Examples, ImageRef, Input, Manifest
 from unfreeze.models.pretrained import Batch, Preprocessor, Sample
 from unfreeze.train.order import generator
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 MEMO_BYTES = 4 * 1024**3
 """Encoded images are kept in memory up to this size; beyond it they are decoded again."""
+
+ENCODED_TOGETHER = 2000
+"""Texts that are tokenized in one call."""
 
 
 @dataclass
@@ -51,7 +54,10 @@ class Feed:
         """Length of each encoded row; 1 for images, which are not decoded for it."""
         if not len(self) or isinstance(self.examples.inputs[0], ImageRef):
             return [1] * len(self)
-        return [self.preprocess.length(self.sample(row)) for row in range(len(self))]
+        for start in range(0, len(self), ENCODED_TOGETHER):
+            some = encode_all(self.preprocess, self.examples.inputs[start : start + ENCODED_TOGETHER])
+            self._memo.update(enumerate(some, start))
+        return [self.preprocess.length(self._memo[row]) for row in range(len(self))]
 
     def sample(self, row: int) -> Sample:
         """One encoded row without augmentation."""
@@ -119,6 +125,12 @@ def make_feed(
     encoded = [task.encode(target, manifest) for target in examples.targets]
     targets = torch.stack(encoded) if encoded else torch.zeros(0)
     return Feed(examples, targets, preprocess, max_pixels, pipeline, seed)
+
+
+def encode_all(preprocess: Preprocessor, items: Sequence[Input]) -> list[Sample]:
+    """Many rows at once: fast tokenizers work on them in parallel."""
+    together = getattr(preprocess, "encode_many", None)
+    return list(together(items)) if together is not None else [preprocess.encode(item) for item in items]
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from unfreeze.methods import Phase
+from unfreeze.models.pretrained import Sample
 from unfreeze.stack.cache import PROCESS_CACHE, content_key
 from unfreeze.stack.features import FeatureStore
 from unfreeze.stack.frontier import frontier
 from unfreeze.stack.ledger import group_digests
 from unfreeze.stack.replay import NotReplayable, Replay, check_replay, prepare_replay
 from unfreeze.train.feed import Feed, to_device
+from unfreeze.train.hooks import Hook
 from unfreeze.train.job import Job
 from unfreeze.train.order import reading_batches
 
@@ -25,6 +27,9 @@ MEMORY_SHARE = 0.4
 STORE_TOLERANCE = {"float32": 1e-4, "bf16": 5e-2}
 """Largest difference between outputs from kept features and from the plain model, relative to their scale.
 Features were computed in batches of another shape, so they agree up to rounding."""
+
+VERIFIED = 8
+"""Rows of each split for which kept features are compared with the plain model."""
 
 
 @dataclass
@@ -61,6 +66,8 @@ def _not_worth_it(job: Job, phase: Phase) -> str | None:
         return "nothing is frozen below the frontier"
     if job.train.pipeline is not None:
         return "augmentation changes the inputs in every epoch"
+    if any(type(hook).transform is not Hook.transform for hook in job.hooks):
+        return "a technique changes the batches"
     if phase.epochs <= 1:
         return "each row is read once, so keeping it gains nothing"
     return None
@@ -84,17 +91,33 @@ def _replay(job: Job, phase: Phase) -> dict[int, Replayed]:
     for number, feed in enumerate(feeds):
         stores = PROCESS_CACHE.get(f"{key}/{number}", lambda feed=feed: _fill(job, replay, feed))  # type: ignore[misc]
         found[id(feed)] = Replayed(replay, stores, feed)
-    for replayed in found.values():
-        _verify(job, replayed)
+    try:
+        for replayed in found.values():
+            _verify(job, replayed)
+    except NotReplayable:
+        for number in range(len(feeds)):
+            PROCESS_CACHE.drop(f"{key}/{number}")
+        raise
     return found
 
 
 def _probes(job: Job) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Two small batches of different shape: three of the shortest rows, and two of the longest."""
-    order = sorted(range(len(job.train)), key=lambda row: job.train.lengths[row])
+    lengths = job.train.lengths
+    order = sorted(range(len(job.train)), key=lambda row: lengths[row])
     if len(order) < 3:
         raise NotReplayable("there are fewer than three training rows")
-    return to_device(job.train.batch(order[:3]), job.device), to_device(job.train.batch(order[-2:]), job.device)
+    short, long = ([job.train.sample(row) for row in rows] for rows in (order[:3], order[-2:]))
+    if lengths[order[2]] == lengths[order[-1]]:
+        # Texts that were all cut to the same length; others, of validation, need not be.
+        short = [_halved(sample) for sample in short]
+    first, second = (job.pretrained.preprocess.collate(samples) for samples in (short, long))
+    return to_device(first, job.device), to_device(second, job.device)
+
+
+def _halved(sample: Sample) -> Sample:
+    """The first half of a text's tokens; an image as it is."""
+    return {name: values[: -(-len(values) // 2)] if values.dim() == 1 else values for name, values in sample.items()}
 
 
 @torch.no_grad()
@@ -129,13 +152,17 @@ def _require_memory(feed: Feed, rows: Sequence[int], kept: Sequence[Tensor]) -> 
 
 @torch.no_grad()
 def _verify(job: Job, replayed: Replayed) -> None:
-    """Compare outputs from kept features with the plain model's on one batch."""
-    rows = list(range(min(8, len(replayed.feed))))
+    """Compare outputs from kept features with the plain model's on rows spread over the feed."""
+    count = len(replayed.feed)
+    rows = sorted({number * count // VERIFIED for number in range(VERIFIED)})
     job.stack.module.eval()
     check = _FromStore(replayed, rows, job.device)
     tolerance = STORE_TOLERANCE[job.recipe.training.precision]
-    with job.arithmetic():
-        check_replay(check, to_device(replayed.feed.batch(rows), job.device), tolerance)  # type: ignore[arg-type]
+    try:
+        with job.arithmetic():
+            check_replay(check, to_device(replayed.feed.batch(rows), job.device), tolerance)  # type: ignore[arg-type]
+    except RuntimeError as error:
+        raise NotReplayable("kept features do not fit into its forward pass") from error
 
 
 @dataclass

@@ -1,0 +1,57 @@
+"""Batches: every row once, of similar length, the same for the same key, and in proportion when weighted."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unfreeze.train.order import MEGABATCH, generator, reading_batches, training_batches
+
+LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=200)
+
+
+@settings(deadline=None, max_examples=50)
+@given(lengths=LENGTHS, size=st.integers(1, 9), epoch=st.integers(0, 3))
+def test_every_row_is_read_once_in_each_epoch(lengths: list[int], size: int, epoch: int) -> None:
+    batches = training_batches(lengths, size, key=(0, 0, 0, epoch))
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    assert len(batches) == -(-len(lengths) // size)
+    assert batches == training_batches(lengths, size, key=(0, 0, 0, epoch))
+    reading = reading_batches(lengths, size)
+    assert sorted(row for batch in reading for row in batch) == list(range(len(lengths)))
+    assert max(lengths) == lengths[reading[0][0]]
+
+
+def test_epochs_phases_and_seeds_have_orders_of_their_own() -> None:
+    keys = [(seed, 0, phase, epoch) for seed in range(2) for phase in range(2) for epoch in range(2)]
+    orders = {str(training_batches([1] * 40, 4, key=key)) for key in keys}
+    assert len(orders) == len(keys)
+
+
+def test_rows_of_similar_length_go_together() -> None:
+    lengths = [1 + 7 * row % 97 for row in range(8 * MEGABATCH)]
+    batches = training_batches(lengths, 8, key=(0,))
+    spread = [max(lengths[row] for row in batch) - min(lengths[row] for row in batch) for batch in batches]
+    assert np.mean(spread) < 5
+    firsts = [lengths[batch[0]] for batch in batches]
+    assert firsts != sorted(firsts, reverse=True), "lengths must not decide when a row is seen"
+
+
+def test_weights_draw_rows_in_proportion() -> None:
+    weights = [9.0] * 10 + [1.0] * 90
+    drawn = Counter(
+        row
+        for epoch in range(50)
+        for batch in training_batches([1] * 100, 10, key=(epoch,), weights=weights)
+        for row in batch
+    )
+    share = sum(drawn[row] for row in range(10)) / sum(drawn.values())
+    assert 0.45 < share < 0.55
+
+
+def test_generators_depend_on_their_key_alone() -> None:
+    assert generator(1, 2).integers(1 << 30) == generator(1, 2).integers(1 << 30)
+    assert len({int(generator(*key).integers(1 << 30)) for key in ((1, 2, 0), (2, 1, 0), (1, 0, 2), (12, 0, 0))}) == 4
