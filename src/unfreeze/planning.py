@@ -81,7 +81,7 @@ def make_plan(recipe: Recipe, objects: object | None = None, progress: Progress 
     progress.stage(f"loading {name}")
     pretrained, stack = _load(recipe, manifest, task)
     resolved = resolve(recipe, prepared, pretrained, stack, task)
-    recipe, model_reasons = _with_model_facts(_anchored(resolved.recipe), pretrained)
+    recipe, model_reasons = _with_model_facts(_anchored(resolved.recipe, pretrained), pretrained)
     reasons = {"model.name": reason, **model_reasons, **resolved.reasons}
     feeds = _feeds(recipe, prepared, task, pretrained)
     manifest = _with_lengths(manifest, feeds["train"], pretrained)
@@ -118,7 +118,7 @@ def _load(recipe: Recipe, manifest: Manifest, task: Task) -> tuple[Pretrained, L
     return pretrained, build_stack(pretrained.module, pretrained.family.patterns)
 
 
-def _anchored(recipe: Recipe) -> Recipe:
+def _anchored(recipe: Recipe, pretrained: Pretrained) -> Recipe:
     """Local places as absolute paths, so that a run is resumed from any folder."""
 
     def absolute(place: str | None) -> str | None:
@@ -128,7 +128,12 @@ def _anchored(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         data=replace(data, path=absolute(data.path), validation=absolute(data.validation), test=absolute(data.test)),
-        model=replace(model, name=absolute(model.name), weights=absolute(model.weights)),
+        model=replace(
+            model,
+            # An embedded model keeps its name even where a folder happens to be called the same.
+            name=absolute(model.name) if pretrained.provenance.source == "local" else model.name,
+            weights=absolute(model.weights),
+        ),
     )
 
 
