@@ -25,7 +25,7 @@ TEXTS = (
     "the fine bank is a poor movie",
     "the great movie is a great bank card",
 )
-SLOW = {"inception": 4, "vgg": 3, "mobilenet": 3}
+SLOW = {"inception": 8, "vgg": 4, "mobilenet": 4}
 """Every so many frontiers of the deep image families are tried, and the topmost."""
 
 

@@ -50,14 +50,14 @@ EVERYTHING = {
     "class_weights": "balanced",
 }
 TEXT = {
-    "lp-ft with everything": {"method": "lp-ft", "epochs": 4, **EVERYTHING},
-    "lp-ft without replay": {"method": "lp-ft", "epochs": 4, "replay": False, "model__dropout": 0.2},
-    "gradual on plateau": {"method": "gradual-on-plateau", "epochs": 8, "evaluation__metric": "accuracy"},
-    "chain-thaw": {"method": "chain-thaw", "epochs": 6},
-    "layer decay, early stopping": {"method": "gradual", "epochs": 6, "layer_decay": 0.8, "early_stopping": 1},
+    "lp-ft with everything": {"method": "lp-ft", "epochs": 3, **EVERYTHING},
+    "lp-ft without replay": {"method": "lp-ft", "epochs": 2, "replay": False, "model__dropout": 0.2},
+    "gradual on plateau": {"method": "gradual-on-plateau", "epochs": 6, "evaluation__metric": "accuracy"},
+    "chain-thaw": {"method": "chain-thaw", "epochs": 5},
+    "layer decay, early stopping": {"method": "gradual", "epochs": 4, "layer_decay": 0.8, "early_stopping": 1},
     "words change": {"method": "full", "epochs": 2, "augment": ["word-swap", "token-dropout"], "micro_batch": 5},
     "from scratch": {"method": "scratch", "epochs": 2, "schedule": "one-cycle"},
-    "rate falls on plateaus": {"method": "full", "epochs": 5, "schedule": "plateau", "early_stopping": 3},
+    "rate falls on plateaus": {"method": "full", "epochs": 4, "schedule": "plateau", "early_stopping": 3},
     "parts of epochs": {
         "method": None,
         "epochs": None,
@@ -89,7 +89,7 @@ def test_stopped_at_random_updates_again_and_again(
     whole = fit(home, tmp_path / "whole", **options)
     draw = random.Random(str(options))
     stops = 0
-    while stops < 4 and killed(fit, home, tmp_path / "cut", draw.randint(1, updates_of(whole) // 2), **options):
+    while stops < 3 and killed(fit, home, tmp_path / "cut", draw.randint(1, updates_of(whole) // 2), **options):
         stops += 1
     assert stops, "it was never stopped"
     assert read_json(tmp_path / "cut" / "status.json")["status"] in ("failed", "finished")
@@ -123,24 +123,27 @@ PHASES = {"method": "gradual:2", "epochs": 4, "ema": 0.8, "checkpoint_steps": 6}
 """Two phases of two epochs of six updates: checkpoints fall just before and just after the end of each epoch."""
 
 
+@pytest.fixture(scope="module")
+def whole(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit_text(home, tmp_path_factory.mktemp("whole") / "run", **PHASES).path
+
+
 @pytest.mark.parametrize(
     ("point", "number"), [("phase", 1), ("phase", 2), *(("epoch", n) for n in (1, 2, 3, 4)), ("stage", 4), ("stage", 5)]
 )
-def test_stopped_where_phases_and_epochs_end(home: Path, tmp_path: Path, point: str, number: int) -> None:
-    whole = fit_text(home, tmp_path / "whole", **PHASES)
+def test_stopped_where_phases_and_epochs_end(home: Path, tmp_path: Path, whole: Path, point: str, number: int) -> None:
     PROCESS_CACHE.clear()
     with pytest.raises(Killed):
         fit_text(home, tmp_path / "cut", progress=At(point, number), **PHASES)
     resume(tmp_path / "cut")
-    assert essence(tmp_path / "cut") == essence(whole.path)
+    assert essence(tmp_path / "cut") == essence(whole)
 
 
 @pytest.mark.parametrize("number", range(1, 9))
 def test_stopped_just_after_each_checkpoint(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path, number: int
 ) -> None:
     """Between the last update of an epoch and its validation, and between the epoch's end and the next."""
-    whole = fit_text(home, tmp_path / "whole", **PHASES)
     save, count = loop.save_checkpoint, [0]
 
     def stopping(*arguments: Any) -> Path:
@@ -155,7 +158,7 @@ def test_stopped_just_after_each_checkpoint(
         with pytest.raises(Killed):
             fit_text(home, tmp_path / "cut", **PHASES)
     resume(tmp_path / "cut")
-    assert essence(tmp_path / "cut") == essence(whole.path)
+    assert essence(tmp_path / "cut") == essence(whole)
 
 
 def flip_a_bit(folder: Path) -> None:
@@ -176,17 +179,17 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(home: Path, tmp_path: Path, damage: str) -> None:
-    options = {"epochs": 3, "checkpoint_steps": 4}
-    whole = fit_text(home, tmp_path / "whole", **options)
-    assert killed(fit_text, home, tmp_path / "cut", 11, **options)
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(
+    home: Path, tmp_path: Path, whole: Path, damage: str
+) -> None:
+    assert killed(fit_text, home, tmp_path / "cut", 15, **PHASES)
     older, newest = sorted((tmp_path / "cut" / "checkpoints").glob("step-*"))
     DAMAGE[damage](newest)
     resumed = resume(tmp_path / "cut")
     notes = " ".join(resumed.result["notes"])
     assert f"{newest.name} is damaged" in notes
     assert f"continuing from update {int(older.name.split('-')[1])}" in notes
-    assert essence(resumed.path) == essence(whole.path)
+    assert essence(resumed.path) == essence(whole)
 
 
 def test_when_every_checkpoint_is_damaged_it_says_so(home: Path, tmp_path: Path) -> None:

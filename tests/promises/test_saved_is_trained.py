@@ -68,9 +68,14 @@ DAMAGE = {
 }
 
 
+@pytest.fixture(scope="module")
+def whole(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit_text(home, tmp_path_factory.mktemp("whole") / "run").path
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damage_between_saving_and_loading_is_noticed(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path, damage: str
 ) -> None:
     with monkeypatch.context() as patch:
         tamper(patch, DAMAGE[damage])
@@ -81,7 +86,7 @@ def test_damage_between_saving_and_loading_is_noticed(
     assert not (run.path / "result.json").exists()
     # What was trained is not lost: saved without damage, the run is finished.
     resume(run.path)
-    assert essence(run.path) == essence(fit_text(home, tmp_path / "undamaged").path)
+    assert essence(run.path) == essence(whole)
 
 
 @pytest.mark.parametrize("change", ["dropped", "moved"])
