@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -60,8 +62,15 @@ def recipe(content: str) -> Setup:
 
 
 def old_run(*damage: Setup) -> Setup:
-    """A copy of the finished run as `old`, beside its data; `things.txt` names where it is."""
-    return everything(table(), lambda: shutil.copytree(Path("things.txt").read_text(), "old"), *damage)
+    """A copy of the finished run as `old`, which reads `a.csv` beside it; `things.txt` names where it is."""
+
+    def copy() -> None:
+        shutil.copytree(Path("things.txt").read_text(), "old")
+        recipe = Path("old/recipe.resolved.yaml")
+        here = f"path: {json.dumps(str(Path('a.csv').resolve()))}"
+        recipe.write_text(re.sub(r"path: .*a\.csv\"?", lambda _: here, recipe.read_text(), count=1))
+
+    return everything(table(), copy, *damage)
 
 
 def without(*names: str) -> Setup:
