@@ -26,6 +26,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,9 @@ OPTIONS: dict[str, Any] = {
     "evaluation__gate": "inline",
     "evaluation__bootstrap": 100,
 }
+EARLY = 0.15
+"""One kill in about seven falls before training, the others anywhere from its beginning to the end of the run."""
+
 TIMES = ("seconds", "train_seconds", "finished", "notes")
 fork = multiprocessing.get_context("fork")
 
@@ -70,6 +74,11 @@ class Shared:
 
     stage: Any
     updates: Any
+
+    @classmethod
+    def new(cls) -> Shared:
+        """Without locks, which a killed process would never give back."""
+        return cls(fork.Value("i", 0, lock=False), fork.Value("i", 0, lock=False))
 
 
 class Tell(Silent):
@@ -93,23 +102,34 @@ class Tell(Silent):
 class Kill:
     """One run that was killed and resumed."""
 
-    moment: float
+    lived: float
     stage: int
     updates: int
     resumed_from: int | None
     same: bool
 
 
-def in_process(work: Callable[[], Any], after: float | None = None) -> int:
-    """Run in a forked process, killed after so many seconds; its exit code."""
+def in_process(work: Callable[[], Any], kill_when: Callable[[], None] | None = None) -> tuple[int, float]:
+    """Run in a forked process, killed when `kill_when` returns; its exit code and the seconds that it lived."""
     process = fork.Process(target=work)
+    began = time.perf_counter()
     process.start()
-    process.join(after)
-    if process.is_alive():
+    if kill_when is not None:
+        kill_when()
         process.kill()
-        process.join()
+    process.join()
     assert process.exitcode is not None
-    return process.exitcode
+    return process.exitcode, time.perf_counter() - began
+
+
+def moment(shared: Shared, share: float, before: float, training: float) -> None:
+    """Wait: below 0 for a part of the time before training, else for a part of the time from its beginning on."""
+    if share < 0:
+        time.sleep(-share / EARLY * before)
+        return
+    while not shared.stage.value:
+        time.sleep(0.001)
+    time.sleep(share * training)
 
 
 def essence(run: Path) -> dict[str, Any]:
@@ -129,21 +149,24 @@ def continued_from(run: Path) -> int | None:
     return found[-1] if found else None
 
 
-def killed_once(folder: Path, data: Path, seed: int, moment: float, expected: Mapping[str, Any]) -> Kill | None:
+def killed_once(
+    folder: Path, data: Path, seed: int, wait: Callable[[Shared], None], expected: Mapping[str, Any]
+) -> Kill | None:
     """A run that is killed at a moment and resumed; None if it had ended before."""
     run = folder / "killed"
     shutil.rmtree(run, ignore_errors=True)
-    shared = Shared(fork.Value("i", 0), fork.Value("i", 0))
+    shared = Shared.new()
 
     def begin() -> None:
         unfreeze.fit(data, output=run, seed=seed, progress=Tell(shared), **OPTIONS)
 
-    if in_process(begin, moment) != -signal.SIGKILL:
+    code, lived = in_process(begin, lambda: wait(shared))
+    if code != -signal.SIGKILL:
         return None
     stage, updates = shared.stage.value, shared.updates.value
     begun = (run / "status.json").exists()
-    code = in_process((lambda: unfreeze.resume(run)) if begun else begin)
-    return Kill(moment, stage, updates, continued_from(run), code == 0 and essence(run) == expected)
+    code, _ = in_process((lambda: unfreeze.resume(run)) if begun else begin)
+    return Kill(lived, stage, updates, continued_from(run), code == 0 and essence(run) == expected)
 
 
 def page(kills: list[Kill], whole: Mapping[str, Any], took: float, seed: int) -> str:
@@ -176,7 +199,7 @@ def page(kills: list[Kill], whole: Mapping[str, Any], took: float, seed: int) ->
     for number, kill in enumerate(kills, 1):
         origin = "the start" if kill.resumed_from is None else str(kill.resumed_from)
         verdict = "yes" if kill.same else "**no**"
-        cells = (number, f"{kill.moment:.2f}", stages[kill.stage], kill.updates, origin, verdict)
+        cells = (number, f"{kill.lived:.2f}", stages[kill.stage], kill.updates, origin, verdict)
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 
@@ -186,14 +209,24 @@ def measure(folder: Path, kills: int, seed: int) -> tuple[list[Kill], dict[str, 
     data = write_csv(folder / "docstrings.csv")
     unfreeze.fit(data, output=folder / "warm", seed=seed, **OPTIONS)  # loads every library before the first fork
     PROCESS_CACHE.clear()
+    shared, before = Shared.new(), fork.Value("d", 0.0, lock=False)
     began = time.perf_counter()
-    code = in_process(lambda: unfreeze.fit(data, output=folder / "whole", seed=seed, **OPTIONS))
-    took = time.perf_counter() - began
+
+    class Timed(Tell):
+        def phase(self, index: int, phase: Any, steps: int) -> None:
+            before.value = before.value or time.perf_counter() - began
+            super().phase(index, phase, steps)
+
+    def whole() -> None:
+        unfreeze.fit(data, output=folder / "whole", seed=seed, progress=Timed(shared), **OPTIONS)
+
+    code, took = in_process(whole)
     assert code == 0
     expected = essence(folder / "whole")
     draw, done = random.Random(seed), []
     while len(done) < kills:
-        kill = killed_once(folder, data, seed, draw.uniform(0, took), expected)
+        wait = partial(moment, share=draw.uniform(-EARLY, 1), before=before.value, training=took - before.value)
+        kill = killed_once(folder, data, seed, wait, expected)
         if kill is not None:
             done.append(kill)
             print(f"{len(done):3d}/{kills}  {kill}", file=sys.stderr, flush=True)

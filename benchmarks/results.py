@@ -170,27 +170,27 @@ Made by `python benchmarks/results.py run` and `… write` (records: `benchmarks
 Test accuracy in percent: mean over seeds {", ".join(map(str, SEEDS))} ± standard deviation over them; seeds draw the
 new head, the order of rows and, for banking77, the rows themselves. The best epoch is chosen on validation; the test
 split is read once. Images are read at 128 px without augmentation. `Trainer` is transformers' own, with the settings
-that unfreeze's `full` resolves to. Seconds are training with data preparation, on a machine that did other work too:
-they order methods roughly and are no benchmark."""
+that unfreeze's `full` resolves to. The records hold seconds too, but the machine did other
+work meanwhile, so they are not shown."""
 
 
 def _table(name: str, methods: dict[str, list[dict[str, Any]]]) -> str:
     lines = [
         f"## {SETS[name].title}",
         "",
-        "| method | test accuracy | validation | learns | seconds | seeds |",
-        "|---|---|---|---|---|---|",
+        "| method | test accuracy | validation | learns | seeds |",
+        "|---|---|---|---|---|",
     ]
     for method in (*METHODS, *TRAINER):
         found = methods.get(method, [])
         if found:
             lines.append(
                 f"| {method} | {_spread(found, 'test')} | {_spread(found, 'validation')} | {found[0]['learned']:.1%} "
-                f"| {statistics.mean(record['seconds'] for record in found):.0f} | {len(found)} |"
+                f"| {len(found)} |"
             )
     majority = next((r["majority"] for rs in methods.values() for r in rs if "majority" in r), None)
     if majority is not None:
-        lines.append(f"| majority class | {100 * majority:.1f} | | 0.0% | | |")
+        lines.append(f"| majority class | {100 * majority:.1f} | | 0.0% | |")
     said = sorted({note for rs in methods.values() for r in rs for note in r["notes"]})
     if said:
         lines += ["", "Said by the runs: " + "; ".join(said) + "."]
