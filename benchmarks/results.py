@@ -165,13 +165,13 @@ def _head() -> str:
     epochs = ", ".join(f"{name} {item.epochs}" for name, item in SETS.items())
     return f"""# Results on real data
 
-Made by `python benchmarks/results.py run` and `… write` (records: `benchmarks/results.jsonl`); {packages}, Python
-{platform.python_version()}, CPU. Every method runs at its default settings, with the same epochs per set ({epochs}).
-Test accuracy in percent: mean over seeds {", ".join(map(str, SEEDS))} ± standard deviation over them; seeds draw the
-new head, the order of rows and, for banking77, the rows themselves. The best epoch is chosen on validation; the test
-split is read once. Images are read at 128 px without augmentation. `Trainer` is transformers' own, with the settings
-that unfreeze's `full` resolves to. The records hold seconds too, but the machine did other
-work meanwhile, so they are not shown."""
+Made by `python benchmarks/results.py run` and `… write` from `benchmarks/results.jsonl`; {packages},
+Python {platform.python_version()}, CPU. Every method runs at its default settings, with the same epochs on a set
+({epochs}). Test accuracy in percent: mean over seeds ± standard deviation; the last column says how many
+seeds have been run. Seeds draw the new head, the order of rows and, for banking77, the rows themselves. The best
+epoch is chosen on validation; the test split is read once. Images are read at 128 px without augmentation. `Trainer`
+is transformers' own with `AutoModelForSequenceClassification` and the settings that unfreeze's `full` resolves to. The
+records hold seconds too, but the machine did other work meanwhile, so they are not shown."""
 
 
 def _table(name: str, methods: dict[str, list[dict[str, Any]]]) -> str:
@@ -191,9 +191,9 @@ def _table(name: str, methods: dict[str, list[dict[str, Any]]]) -> str:
     majority = next((r["majority"] for rs in methods.values() for r in rs if "majority" in r), None)
     if majority is not None:
         lines.append(f"| majority class | {100 * majority:.1f} | | 0.0% | |")
-    said = sorted({note for rs in methods.values() for r in rs for note in r["notes"]})
+    said = sorted({note.split(": ", 1)[-1] for rs in methods.values() for r in rs for note in r["notes"]})
     if said:
-        lines += ["", "Said by the runs: " + "; ".join(said) + "."]
+        lines += ["", "Said by some of the runs: " + "; ".join(said) + "."]
     return "\n".join(lines)
 
 

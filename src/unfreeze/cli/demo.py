@@ -18,6 +18,9 @@ from unfreeze.recipe_io import with_values
 WHICH = Annotated[str, typer.Argument(metavar="[text|images]", help="which demonstration")]
 FOLDER = Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="where data and runs are written")]
 
+METHOD = "lp-ft"
+"""Shows both: a head on frozen features, which takes seconds, and all layers, which take longer and gain."""
+
 EPOCHS = 4
 """Two of the head, two of all layers: enough to see the gain, short enough to watch."""
 
@@ -50,6 +53,7 @@ def _text(folder: Path) -> Recipe:
             "data.text": "text",
             "data.target": "label",
             "data.group": "module",
+            "method.name": METHOD,
             "training.epochs": EPOCHS,
             "output.folder": _free(folder, "text"),
         },
@@ -64,6 +68,7 @@ def _images(folder: Path) -> Recipe:
         Recipe(),
         {
             "data.path": data,
+            "method.name": METHOD,
             "model.image_size": 32,  # what the network was pre-trained on, and four times the digits' own size
             "training.augment": [],  # a digit of 8 pixels loses strokes when it is cropped
             "output.folder": _free(folder, "images"),
