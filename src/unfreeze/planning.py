@@ -82,7 +82,8 @@ def make_plan(recipe: Recipe, objects: object | None = None, progress: Progress 
     pretrained, stack = _load(recipe, manifest, task)
     resolved = resolve(recipe, prepared, pretrained, stack, task)
     recipe, model_reasons = _with_model_facts(_anchored(resolved.recipe, pretrained), pretrained)
-    reasons = {"model.name": reason, **model_reasons, **resolved.reasons}
+    recipe, column_reasons = _with_columns(recipe, manifest)
+    reasons = {**column_reasons, "model.name": reason, **model_reasons, **resolved.reasons}
     feeds = _feeds(recipe, prepared, task, pretrained)
     manifest = _with_lengths(manifest, feeds["train"], pretrained)
     return Plan(
@@ -116,6 +117,21 @@ def _load(recipe: Recipe, manifest: Manifest, task: Task) -> tuple[Pretrained, L
     if method is not None:
         method.rewrite(pretrained, recipe)
     return pretrained, build_stack(pretrained.module, pretrained.family.patterns)
+
+
+def _with_columns(recipe: Recipe, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
+    """Write the columns that were recognised into the recipe.
+
+    A group is left out: one that was recognised only warns, one that is named decides.
+    """
+    names: dict[str, list[str]] = {}
+    reasons: dict[str, str] = {}
+    for column in manifest.columns:
+        if column.role in ("text", "pair", "image", "target") and getattr(recipe.data, column.role) is None:
+            names.setdefault(column.role, []).append(column.name)
+            reasons[f"data.{column.role}"] = column.reason
+    found: dict[str, Any] = {role: several[0] if len(several) == 1 else several for role, several in names.items()}
+    return replace(recipe, data=replace(recipe.data, **found)), reasons
 
 
 def _anchored(recipe: Recipe, pretrained: Pretrained) -> Recipe:

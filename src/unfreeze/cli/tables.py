@@ -186,7 +186,8 @@ def result_parts(result: Mapping[str, Any]) -> list[Table | Text]:
     gate = result.get("gate")
     if gate:
         reproduced = f"{gate['rows']} predictions (largest difference {gate['difference']:.1g})"
-        parts.append(words(f"The saved model was loaded in a {gate['process']} process and reproduced {reproduced}."))
+        where = "a fresh process" if gate["process"] == "fresh" else "this process"
+        parts.append(words(f"The saved model was loaded in {where} and reproduced {reproduced}."))
     if result.get("seconds") is not None:
         parts.append(words(f"{result['seconds']:,.0f} seconds in all."))
     return parts

@@ -45,7 +45,8 @@ def evaluate_and_save(
         "test": {} if test is None or not len(test) else _test_figures(job, test),
     }
     baseline = _baseline(job, test if test is not None and len(test) else job.validation)
-    progress.stage("saving, and reloading in a fresh process")
+    fresh = job.recipe.evaluation.gate == "process"
+    progress.stage(f"saving, and reloading in {'a fresh' if fresh else 'this'} process")
     # What is written is what runs on any machine: float32 on the CPU.
     job.pretrained.module.to("cpu")
     job.device = torch.device("cpu")
@@ -55,7 +56,7 @@ def evaluate_and_save(
     evaluation = job.recipe.evaluation
     with full_disk_said(job.folder / "gate"):
         write_gate(job.folder / "gate", job.pretrained, sample.examples, evaluation.gate_rows)
-    gate = pass_gate(job.folder, tolerance=evaluation.gate_tolerance, fresh_process=evaluation.gate == "process")
+    gate = pass_gate(job.folder, tolerance=evaluation.gate_tolerance, fresh_process=fresh)
     learned = sum(job.stack.size(job.stack.group(name)) for name in job.learned)
     return {
         "status": "finished",
