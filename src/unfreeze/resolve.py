@@ -29,6 +29,9 @@ HEAD_RATE = 1e-2
 """For AdamW. A head on pre-trained features is nearly a linear model, which bears more than a deep network: of 0.001,
 0.003, 0.01 and 0.03 this was best or nearly so on validation rows of two text sets (benchmarks/head_rates.py)."""
 
+SCRATCH_FACTOR = 10
+"""A random start bears pre-training's rate, an order of magnitude above fine-tuning's."""
+
 WANTED_UPDATES = 400
 """Updates that a small data set should get; epochs follow from it, between 3 and 20."""
 
@@ -177,8 +180,9 @@ def _training(recipe: Recipe, manifest: Manifest, pretrained: Pretrained, decisi
     rates = pretrained.family.rates
     method = None if recipe.method.phases else METHODS.get(parse_method(recipe.method.name or "")[0])
     scratch = method is not None and method.random_weights
-    rate = rates.pretraining if scratch else rates.fine_tuning
-    kind = "pre-training's rate, since the start is random" if scratch else "fine-tuning's rate of this family"
+    # Some families were pre-trained with another optimizer, whose rate AdamW would not bear.
+    rate = min(rates.pretraining, SCRATCH_FACTOR * rates.fine_tuning) if scratch else rates.fine_tuning
+    kind = "a rate for a random start" if scratch else "fine-tuning's rate of this family"
     per_optimizer = "" if optimizer.rate == 1 else f", times {optimizer.rate:g} for {training.optimizer}"
     training = decisions.fill(
         training,
