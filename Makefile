@@ -38,7 +38,8 @@ test: setup  ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 results: setup  ## docs/results.md: every method on real data (hours; needs UNFREEZE_REAL_DATA)
-	$(BIN)/python benchmarks/results.py
+	$(BIN)/python benchmarks/results.py run
+	$(BIN)/python benchmarks/results.py write
 
 clean:  ## remove what was made, except runs/
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
