@@ -19,7 +19,7 @@ METHOD = Method(
         what="All layers learn but the lowest k groups, such as a text model's embeddings or an image model's stem.",
         when="Thousands of rows, where full fine-tuning is wanted at less memory and with general features kept.",
         cost="A little below full; freezing the embeddings alone saves their optimizer state, often the largest part.",
-        evidence="Freezing BERT's lowest quarter to half costs little on many tasks; what is gained is cost.",
+        evidence="BERT's last quarter alone reaches 90 % of full's quality on most tasks; what is gained is cost.",
         source="Lee et al. 2019, arXiv:1911.03090; Yosinski et al. 2014, arXiv:1411.1792",
     ),
     phases=phases,

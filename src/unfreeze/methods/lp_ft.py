@@ -23,7 +23,7 @@ METHOD = Method(
         what="The head learns on frozen features first; then all layers learn at a low rate, starting from it.",
         when="Full fine-tuning would do, and the model will also see data unlike the training rows.",
         cost="Below full: the probe replays the frozen part.",
-        evidence="Better out of distribution than full on ten data sets, and about equal or better within.",
+        evidence="In the source, on ten data sets: 10 % better than full out of distribution, 1 % better within.",
         source="Kumar et al. 2022, arXiv:2202.10054",
     ),
     phases=phases,

@@ -64,8 +64,6 @@ class Family:
         transformers model types, or regular expressions over timm names.
     patterns : sequence of GroupPattern
         The layer groups, lowest first; the last is the new head.
-    blocks : str
-        Path of the nn.ModuleList (or nn.Sequential) that holds the blocks that `drop_top` shortens.
     rates : Rates
     tiny : callable () -> object
         Makes a tiny random-weight configuration by the family's own library, for tests: a transformers
@@ -79,7 +77,6 @@ class Family:
     library: str
     matches: Sequence[str]
     patterns: Sequence[GroupPattern]
-    blocks: str
     rates: Rates
     tiny: Callable[[], Any]
     pooling: str = "mean"

@@ -33,11 +33,10 @@ FAMILY = Family(
         GroupPattern("norm", r"backbone\.(norm_pre|head\.norm)\."),
         GroupPattern("head", r"backbone\.head\.fc\."),
     ),
-    blocks="backbone.stages",
     rates=Rates(
         pretraining=4e-3,
         fine_tuning=5e-5,
-        source="Liu et al. 2022, ConvNeXt, tables 5 and 6 (AdamW): 4e-3; fine-tuning 5e-5",
+        source="Liu et al. 2022, ConvNeXt, arXiv:2201.03545, tables 5 and 6 (AdamW): 4e-3; fine-tuning 5e-5",
     ),
     tiny=tiny,
     extras={"after": ("head.norm",)},

@@ -2,30 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from unfreeze.models.families._tiny import tiny_config
 from unfreeze.models.pretrained import Family, Rates
 from unfreeze.stack.groups import GroupPattern
-
-
-def tiny() -> Any:
-    """A configuration of three blocks for tests."""
-    from transformers import AutoConfig
-
-    return AutoConfig.for_model(
-        "llama",
-        vocab_size=96,
-        pad_token_id=0,
-        bos_token_id=2,
-        eos_token_id=3,
-        num_key_value_heads=1,
-        max_position_embeddings=64,
-        hidden_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=48,
-    )
-
 
 FAMILY = Family(
     name="decoder",
@@ -38,12 +17,12 @@ FAMILY = Family(
         GroupPattern("norm", r"backbone\.norm\."),
         GroupPattern("head", r"head\."),
     ),
-    blocks="backbone.layers",
     rates=Rates(
         pretraining=3e-4,
         fine_tuning=2e-5,
-        source="Touvron et al. 2023, Llama 2, sections 2.2 and 3.1: 3e-4 (7B); supervised fine-tuning 2e-5",
+        source="Touvron et al. 2023, Llama 2, arXiv:2307.09288, table 1: 3e-4 (7B and 13B); section 3.1: supervised "
+        "fine-tuning 2e-5",
     ),
-    tiny=tiny,
+    tiny=tiny_config("llama", num_key_value_heads=1, pad_token_id=0, bos_token_id=2, eos_token_id=3),
     pooling="last",
 )

@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from unfreeze.models.families._tiny import tiny_config
 from unfreeze.models.pretrained import Family, Rates
 from unfreeze.stack.groups import GroupPattern
-
-
-def tiny() -> Any:
-    """A configuration of three blocks for tests."""
-    from transformers import AutoConfig
-
-    return AutoConfig.for_model(
-        "distilbert", vocab_size=96, dim=32, n_layers=3, n_heads=2, hidden_dim=48, max_position_embeddings=64
-    )
-
 
 FAMILY = Family(
     name="distilbert",
@@ -27,13 +16,12 @@ FAMILY = Family(
         GroupPattern("block {}", r"backbone\.transformer\.layer\.(\d+)\."),
         GroupPattern("head", r"head\."),
     ),
-    blocks="backbone.transformer.layer",
     rates=Rates(
         pretraining=5e-4,
         fine_tuning=5e-5,
-        source="transformers' research project `distillation`, train.py: 5e-4 (AdamW); a tenth is taken",
+        source="transformers' research project `distillation`, train.py: 5e-4 (Adam); a tenth is taken",
     ),
-    tiny=tiny,
+    tiny=tiny_config("distilbert", intermediate_size=None, hidden_dim=48),
     pooling="mean",
     extras={"positions": ("embeddings.position_embeddings", 0)},
 )

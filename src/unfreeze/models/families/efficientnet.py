@@ -22,11 +22,11 @@ FAMILY = Family(
         GroupPattern("top", r"backbone\.(conv_head|bn2|norm_head)\."),
         GroupPattern("head", r"backbone\.classifier\."),
     ),
-    blocks="backbone.blocks",
     rates=Rates(
         pretraining=1.6e-2,
         fine_tuning=2e-4,
-        source="Tan and Le 2019, its code (RMSProp, 0.016 for 256 images); the rate for AdamW is chosen here",
+        source="Tan and Le 2019, arXiv:1905.11946 (RMSProp, 0.256), which is 0.016 for 256 images in its code; the "
+        "rate for AdamW is chosen here",
     ),
     tiny=tiny,
     extras={"after": ("conv_head", "bn2")},

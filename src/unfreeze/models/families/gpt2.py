@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from unfreeze.models.families._tiny import tiny_config
 from unfreeze.models.pretrained import Family, Rates
 from unfreeze.stack.groups import GroupPattern
-
-
-def tiny() -> Any:
-    """A configuration of three blocks for tests."""
-    from transformers import AutoConfig
-
-    return AutoConfig.for_model(
-        "gpt2", vocab_size=96, n_embd=32, n_layer=3, n_head=2, n_positions=64, bos_token_id=1, eos_token_id=1
-    )
-
 
 FAMILY = Family(
     name="gpt2",
@@ -28,13 +17,12 @@ FAMILY = Family(
         GroupPattern("norm", r"backbone\.ln_f\."),
         GroupPattern("head", r"head\."),
     ),
-    blocks="backbone.h",
     rates=Rates(
         pretraining=2.5e-4,
         fine_tuning=2.5e-5,
         source="Radford et al. 2018, GPT, section 4.1 (Adam, 2.5e-4); the rate of GPT-2 itself was not published",
     ),
-    tiny=tiny,
+    tiny=tiny_config("gpt2", intermediate_size=None, bos_token_id=1, eos_token_id=1),
     pooling="last",
     extras={"positions": ("wpe", 0)},
 )

@@ -25,11 +25,10 @@ FAMILY = Family(
         *(GroupPattern(f"block {number}", rf"backbone\.Mixed_{name}\.") for number, name in enumerate(MIXED)),
         GroupPattern("head", r"backbone\.fc\."),
     ),
-    blocks="backbone",
     rates=Rates(
         pretraining=4.5e-2,
         fine_tuning=1e-4,
-        source="Szegedy et al. 2015, section 8 (RMSProp, 0.045); the rate for AdamW is chosen here",
+        source="Szegedy et al. 2015, arXiv:1512.00567, section 8 (RMSProp, 0.045); the rate for AdamW is chosen here",
     ),
     tiny=tiny,
     extras={"options": {"aux_logits": False}, "smallest": 75},

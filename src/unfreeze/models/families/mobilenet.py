@@ -22,11 +22,11 @@ FAMILY = Family(
         GroupPattern("top", r"backbone\.(conv_head|bn2|norm_head)\."),
         GroupPattern("head", r"backbone\.classifier\."),
     ),
-    blocks="backbone.blocks",
     rates=Rates(
         pretraining=4.5e-2,
         fine_tuning=3e-4,
-        source="Sandler et al. 2018, MobileNetV2, section 6.1 (RMSProp, 0.045); the rate for AdamW is chosen here",
+        source="Sandler et al. 2018, MobileNetV2, arXiv:1801.04381, section 6.1 (RMSProp, 0.045); the rate for AdamW "
+        "is chosen here",
     ),
     tiny=tiny,
     extras={"after": ("conv_head", "bn2", "norm_head")},

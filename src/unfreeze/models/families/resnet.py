@@ -27,11 +27,11 @@ FAMILY = Family(
         GroupPattern("block {}", r"backbone\.layer(\d+)\.(\d+)\."),
         GroupPattern("head", r"backbone\.fc\."),
     ),
-    blocks="backbone.layer",
     rates=Rates(
         pretraining=5e-3,
         fine_tuning=1e-4,
-        source="Wightman et al. 2021, ResNet strikes back, table 2 (LAMB, 5e-3); the rate for AdamW is chosen here",
+        source="Wightman et al. 2021, ResNet strikes back, arXiv:2110.00476 (LAMB, 5e-3); the rate for AdamW is chosen "
+        "here",
     ),
     tiny=tiny,
     extras={

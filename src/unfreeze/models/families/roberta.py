@@ -2,26 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from unfreeze.models.families._tiny import tiny_config
 from unfreeze.models.pretrained import Family, Rates
 from unfreeze.stack.groups import GroupPattern
-
-
-def tiny() -> Any:
-    """A configuration of three blocks for tests."""
-    from transformers import AutoConfig
-
-    return AutoConfig.for_model(
-        "roberta",
-        vocab_size=96,
-        max_position_embeddings=66,
-        hidden_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=48,
-    )
-
 
 FAMILY = Family(
     name="roberta",
@@ -33,13 +16,13 @@ FAMILY = Family(
         GroupPattern("block {}", r"backbone\.encoder\.layer\.(\d+)\."),
         GroupPattern("head", r"head\."),
     ),
-    blocks="backbone.encoder.layer",
     rates=Rates(
         pretraining=6e-4,
         fine_tuning=3e-5,
-        source="Liu et al. 2019, tables 9 and 10: base 6e-4, large 4e-4; fine-tuning 1e-5 to 3e-5",
+        source="Liu et al. 2019, arXiv:1907.11692, and the model cards: base 6e-4, large 4e-4; its table 10: "
+        "fine-tuning 1e-5 to 3e-5",
     ),
-    tiny=tiny,
+    tiny=tiny_config("roberta", max_position_embeddings=66),
     pooling="mean",
     extras={"positions": ("embeddings.position_embeddings", 2)},
 )

@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from unfreeze.models.families._tiny import tiny_config
 from unfreeze.models.pretrained import Family, Rates
 from unfreeze.stack.groups import GroupPattern
-
-
-def tiny() -> Any:
-    """A configuration of three blocks for tests."""
-    from transformers import AutoConfig
-
-    return AutoConfig.for_model(
-        "t5", vocab_size=96, d_model=32, num_layers=3, num_decoder_layers=1, num_heads=2, d_kv=16, d_ff=48
-    )
-
 
 FAMILY = Family(
     name="t5",
@@ -28,13 +17,15 @@ FAMILY = Family(
         GroupPattern("norm", r"backbone\.encoder\.final_layer_norm\."),
         GroupPattern("head", r"head\."),
     ),
-    blocks="backbone.encoder.block",
     rates=Rates(
         pretraining=1e-2,
         fine_tuning=1e-4,
-        source="Raffel et al. 2020, 3.1.2 (Adafactor, 1e-2 falling); the transformers docs advise 1e-4 for AdamW",
+        source="Raffel et al. 2020, arXiv:1910.10683, section 3.1.2 (Adafactor, 1e-2 falling); the transformers docs "
+        "advise 1e-4 or 3e-4 for AdamW",
     ),
-    tiny=tiny,
+    tiny=tiny_config(
+        "t5", max_position_embeddings=None, intermediate_size=None, num_decoder_layers=1, d_kv=16, d_ff=48
+    ),
     pooling="mean",
     extras={"classes": {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel"}},
 )

@@ -43,11 +43,11 @@ FAMILY = Family(
         GroupPattern("pre-logits", r"backbone\.pre_logits\."),
         GroupPattern("head", r"backbone\.head\.fc\."),
     ),
-    blocks="backbone.features",
     rates=Rates(
         pretraining=1e-2,
         fine_tuning=5e-5,
-        source="Simonyan and Zisserman 2014, section 3.1 (SGD, 1e-2); the rate for AdamW is chosen here",
+        source="Simonyan and Zisserman 2014, arXiv:1409.1556, section 3.1 (SGD, 1e-2); the rate for AdamW is chosen "
+        "here",
     ),
     tiny=tiny,
     extras={"patterns": patterns, "after": ("pre_logits",)},

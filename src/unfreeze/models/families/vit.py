@@ -22,11 +22,11 @@ FAMILY = Family(
         GroupPattern("norm", r"backbone\.(norm|fc_norm|attn_pool)\."),
         GroupPattern("head", r"backbone\.head(_dist)?\."),
     ),
-    blocks="backbone.blocks",
     rates=Rates(
-        pretraining=8e-4,
+        pretraining=1e-3,
         fine_tuning=5e-5,
-        source="Dosovitskiy et al. 2020, table 3 (Adam, 8e-4 for ViT-B/16); the rate for AdamW is chosen here",
+        source="Dosovitskiy et al. 2020, arXiv:2010.11929, table 3 (Adam, 1e-3 on ImageNet-21k); the rate for AdamW is "
+        "chosen here",
     ),
     tiny=tiny,
     extras={"resizes": True},

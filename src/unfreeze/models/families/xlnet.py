@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from unfreeze.models.families._tiny import tiny_config
 from unfreeze.models.pretrained import Family, Rates
 from unfreeze.stack.groups import GroupPattern
-
-
-def tiny() -> Any:
-    """A configuration of three blocks for tests."""
-    from transformers import AutoConfig
-
-    return AutoConfig.for_model("xlnet", vocab_size=96, d_model=32, n_layer=3, n_head=2, d_inner=48)
-
 
 FAMILY = Family(
     name="xlnet",
@@ -25,13 +16,12 @@ FAMILY = Family(
         GroupPattern("block {}", r"backbone\.layer\.(\d+)\."),
         GroupPattern("head", r"head\."),
     ),
-    blocks="backbone.layer",
     rates=Rates(
         pretraining=4e-4,
         fine_tuning=2e-5,
-        source="Yang et al. 2019, appendix A.4: pre-training 4e-4; fine-tuning 1e-5 to 5e-5",
+        source="Yang et al. 2019, arXiv:1906.08237, appendix A.4: pre-training 4e-4; fine-tuning 1e-5 to 3e-5",
     ),
-    tiny=tiny,
+    tiny=tiny_config("xlnet", max_position_embeddings=None, intermediate_size=None, d_head=16, d_inner=48),
     pooling="last",
     extras={"config": {"use_mems_eval": False, "use_mems_train": False}},
 )

@@ -16,7 +16,7 @@ SCHEDULE = Schedule(
         what="stays as it is after warm-up",
         when="the length is not known beforehand, or weights are averaged (EMA)",
         cost="none; the last steps are as noisy as the first",
-        evidence="worse than any decay at the same length (arXiv:2310.07831)",
+        evidence="behind linear decay at the same length (arXiv:2310.07831)",
         source="no single source",
     ),
     factor=constant,

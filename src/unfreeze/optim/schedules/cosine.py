@@ -18,7 +18,7 @@ SCHEDULE = Schedule(
         what="falls along half a cosine to zero",
         when="image models, whose recipes use it; a longer time near the highest rate than linear",
         cost="none; the length has to be known beforehand",
-        evidence="on a par with linear (arXiv:2310.07831 finds linear slightly ahead)",
+        evidence="close to linear, which is ahead overall in arXiv:2310.07831",
         source="Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts",
     ),
     factor=cosine,

@@ -16,8 +16,8 @@ SCHEDULE = Schedule(
         what="falls in a straight line to zero",
         when="the default: fine-tuning of known length",
         cost="none; the length has to be known beforehand",
-        evidence="what BERT was fine-tuned with, and hard to beat when the length is fixed",
-        source="Devlin et al. 2019, arXiv:1810.04805; arXiv:2310.07831",
+        evidence="what BERT was fine-tuned with; ahead overall of the usual schedules, cosine too, in arXiv:2310.07831",
+        source="Devlin et al. 2019, arXiv:1810.04805; Defazio et al. 2023, arXiv:2310.07831",
     ),
     factor=linear,
 )

@@ -16,7 +16,7 @@ SCHEDULE = Schedule(
         what="halves after each epoch of the phase that ended without gain on validation",
         when="the length is not known beforehand and validation data are plentiful",
         cost="reacts to noise when validation data are few",
-        evidence="customary with SGD; no study that shows a gain over a fixed decay",
+        evidence="customary with SGD; no study known here shows a gain over a fixed decay",
         source="torch's ReduceLROnPlateau, with factor 0.5 and no patience",
     ),
     factor=plateau,

@@ -18,7 +18,7 @@ SCHEDULE = Schedule(
         what="falls as the square of what remains, to zero",
         when="short phases that should settle early",
         cost="half of the phase passes below a quarter of the rate",
-        evidence="customary in segmentation with power 0.9; no study that shows a gain over linear",
+        evidence="customary in segmentation with power 0.9; no study known here shows a gain over linear",
         source="Chen et al. 2017, arXiv:1606.00915 (with power 0.9)",
     ),
     factor=polynomial,
