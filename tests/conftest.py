@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,19 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _never_the_users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Also outside of single tests, where fixtures of modules run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNFREEZE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that writes runs/ by default writes it into its own folder."""
+    """A test that writes runs/ by default writes it into its own folder, and features into one that is its own too."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UNFREEZE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="session")

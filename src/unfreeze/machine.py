@@ -1,0 +1,73 @@
+"""What is free on this machine, as far as this process may use it. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+PROC = Path("/proc")
+CGROUPS = Path("/sys/fs/cgroup")
+
+LIMITS = {
+    "": ("memory.max", "memory.current", ""),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+}
+"""By controller (none: version 2 of control groups): the files with limit and use, and the prefix in memory.stat."""
+
+UNKNOWN = 2 * 1024**3
+"""Taken where a system says nothing about its memory."""
+
+
+def free_memory() -> int:
+    """Bytes that can be taken without swapping: of the machine, and within each container around this process."""
+    return max(0, min(_of_machine(), *_of_containers()))
+
+
+def free_disk(path: Path) -> int:
+    """Bytes that can be written at that path, which need not exist yet."""
+    path = path.absolute()
+    return shutil.disk_usage(next(place for place in (path, *path.parents) if place.exists())).free
+
+
+def _of_machine() -> int:
+    for line in _lines(PROC / "meminfo"):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    try:
+        # Not Linux: what is free cannot be asked for so simply, so half of what there is.
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError, OSError):
+        return UNKNOWN
+
+
+def _of_containers() -> Iterator[int]:
+    """What each control group that limits this process leaves it; at least one figure, however large."""
+    yield 2**63
+    for line in _lines(PROC / "self" / "cgroup"):
+        _, controllers, path = line.split(":", 2)
+        for controller in LIMITS.keys() & set(controllers.split(",")):
+            # Inside a container the path may be one that is only seen from outside; then the root is its own group.
+            group = CGROUPS / controller / path.strip("/")
+            yield from (
+                _left(place, controller) for place in (group, *group.parents) if CGROUPS in (place, *place.parents)
+            )
+
+
+def _left(group: Path, controller: str) -> int:
+    limit_file, use_file, prefix = LIMITS[controller]
+    limit, used = _lines(group / limit_file), _lines(group / use_file)
+    if not limit or not used or not limit[0].isdigit():  # "max": no limit
+        return 2**63
+    pages = dict(line.split()[:2] for line in _lines(group / "memory.stat") if " " in line)
+    # Pages of files are counted as used and yet given back when somebody needs them.
+    given_back = sum(int(pages.get(f"{prefix}{kind}_file", 0)) for kind in ("active", "inactive"))
+    return int(limit[0]) - max(0, int(used[0]) - given_back)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
