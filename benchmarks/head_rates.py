@@ -13,23 +13,18 @@ from sets import SETS
 import unfreeze
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+EPOCHS = 10
 
 
 def main() -> None:
-    """Print the best validation accuracy of ten epochs, and the last loss, by set and rate."""
+    """Print the best validation accuracy of the epochs, and the last loss, by set and rate."""
     for name in ("banking77", "movies"):
         for rate in RATES:
             with tempfile.TemporaryDirectory() as folder:
-                run = unfreeze.fit(
-                    **SETS[name].options(seed=0),
-                    method="head",
-                    epochs=10,
-                    head_lr=rate,
-                    output=f"{folder}/run",
-                    gate="inline",
-                    bootstrap=0,
-                )
-            history = [epoch["validation"] for epoch in run.result["history"]]
+                asked = {"method": "head", "epochs": EPOCHS, "head_lr": rate, "output": f"{folder}/run"}
+                asked |= {"gate": "inline", "bootstrap": 0}
+                result = unfreeze.fit(**{**SETS[name].options(seed=0), **asked}).result
+            history = [epoch["validation"] for epoch in result["history"]]
             best = max(figures["accuracy"] for figures in history)
             print(f"{name:10} {rate:g}  accuracy {best:.3f}  nll {history[-1]['nll']:.3f}")
             sys.stdout.flush()
