@@ -22,11 +22,13 @@ from unfreeze.errors import Interrupted, RecipeError, RunError, UnfreezeError, n
 from unfreeze.evaluation.finish import evaluate_and_save
 from unfreeze.methods import METHODS
 from unfreeze.methods._parse import parse_method
+from unfreeze.models.kernels import fast_kernels
 from unfreeze.planning import Plan, make_plan
 from unfreeze.progress import Progress, Silent
 from unfreeze.recipe import Recipe
 from unfreeze.recipe_io import dump_recipe, with_values
 from unfreeze.run import MANIFEST, RECIPE, RESULT, Run, check_folder, new_run_folder, open_run, set_status
+from unfreeze.stack.working import make_working
 from unfreeze.tasks._task import LossOptions
 from unfreeze.train.early_stopping import EarlyStopping
 from unfreeze.train.ema import ExponentialAverage
@@ -36,6 +38,7 @@ from unfreeze.train.job import Job
 from unfreeze.train.l2_sp import StartingPoint
 from unfreeze.train.loop import Training
 from unfreeze.train.preflight import preflight
+from unfreeze.train.replaying import forecast_lines
 
 HookMaker: TypeAlias = Callable[[Plan], Sequence[Hook]]
 
@@ -107,12 +110,14 @@ def compare(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
     Raises
     ------
     RunError
-        If the runs' tasks differ, since their figures then cannot be compared.
+        If the runs' tasks or labels differ, since their figures then cannot be compared.
     """
     runs = [open_run(path) for path in paths]
     tasks = {run.manifest.task for run in runs}
     if len(tasks) > 1:
         raise RunError(f"The runs solve different tasks ({', '.join(sorted(tasks))}): their figures do not compare.")
+    for run in runs[1:]:
+        _check_labels(runs[0], run)
     rows = [_comparison(run) for run in runs]
     tests = {row["test_fingerprint"] for row in rows}
     for row in rows:
@@ -120,6 +125,21 @@ def compare(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
         row["metric"] = rows[0]["metric"]
     sign = -1 if runs and runs[0].task.higher_is_better(rows[0]["metric"]) else 1
     return sorted(rows, key=lambda row: _rank(row, sign))
+
+
+def _check_labels(first: Run, other: Run) -> None:
+    """Accuracy over two labels says nothing beside accuracy over three."""
+    one, two = set(first.manifest.labels), set(other.manifest.labels)
+    alone = [
+        f"only '{run.path}' knows {_some(labels)}" for run, labels in ((first, one - two), (other, two - one)) if labels
+    ]
+    if alone:
+        raise RunError(f"The runs have different labels: {'; '.join(alone)}. Their figures do not compare.")
+
+
+def _some(labels: set[str], most: int = 5) -> str:
+    named = ", ".join(f"'{label}'" for label in sorted(labels)[:most])
+    return named if len(labels) <= most else f"{named} and {len(labels) - most} more"
 
 
 def _rank(row: dict[str, Any], sign: int) -> tuple[bool, float]:
@@ -149,8 +169,8 @@ def fit_recipe(
     Parameters
     ----------
     hooks : callable (Plan) -> sequence of Hook, optional
-        Makes further hooks for the loop, such as a distillation. A recipe cannot name them, so such a run cannot
-        be resumed.
+        Makes further hooks for the loop, such as a distillation. A recipe cannot name them, so `resume` needs the
+        same maker again.
     """
     progress = progress or Silent()
     started = time.perf_counter()
@@ -161,7 +181,7 @@ def fit_recipe(
     made = make_plan(recipe, objects, progress)
     job = make_job(made, Path(), progress)
     made.preflight = preflight(job)
-    job.hooks = [*job.hooks, *(hooks(made) if hooks else ())]
+    further = _add_hooks(job, made, hooks)
     method = "phases" if made.recipe.method.phases else made.recipe.method.name
     stem = f"{Path(made.manifest.source).stem}-{Path(made.recipe.model.name or '').name}-{method}"
     folder = new_run_folder(recipe.output.folder, stem, recipe.output.overwrite, sources)
@@ -171,14 +191,16 @@ def fit_recipe(
     with full_disk_said(folder / "quarantine.jsonl"):
         write_quarantine(folder / "quarantine.jsonl", made.prepared.quarantine)
     progress.start(made)
-    return _train(made, job, started, progress)
+    return _train(made, job, started, progress, further)
 
 
 def plan_recipe(recipe: Recipe, *, objects: object | None = None, progress: Progress | None = None) -> Plan:
     """`plan` for a recipe that is already made."""
     _threads(recipe)
     made = make_plan(recipe, objects, progress)
-    made.preflight = preflight(make_job(made, Path(), Silent()))
+    job = make_job(made, Path(), Silent())
+    made.preflight = preflight(job)
+    made.replay = forecast_lines(job)
     return made
 
 
@@ -187,29 +209,42 @@ def inspect_recipe(recipe: Recipe, *, objects: object | None = None) -> Prepared
     return prepare(recipe.data, task=recipe.task, seed=recipe.seed, objects=objects)
 
 
-def resume(path: str | Path, *, progress: Progress | None = None, data: object | None = None) -> Run:
+def resume(
+    path: str | Path,
+    *,
+    progress: Progress | None = None,
+    data: object | None = None,
+    hooks: HookMaker | None = None,
+) -> Run:
     """Continue an interrupted run to the result that it would have had without the interruption.
 
     Parameters
     ----------
     data : object, optional
         The same data again, for a run whose data were passed in Python.
+    hooks : callable (Plan) -> sequence of Hook, optional
+        What `fit_recipe` was given, for a run that was given hooks.
 
     Raises
     ------
     RunError
-        If the data or the pre-trained weights are not the same as when the run began.
+        If the data, the pre-trained weights or the hooks are not the same as when the run began.
     """
     progress = progress or Silent()
     run = open_run(path)
     if (run.path / RESULT).exists():
         progress.note("this run is finished already")
-        _say_finished(run.path, run.weights)
+        _say_finished(run.path, {"weights": run.weights, "hooks": run.hooks})
         return run
     started = time.perf_counter()
     if run.recipe.data.path is None and data is None:
         raise RunError(f"The data of '{run.path}' were passed in Python: pass them again, resume(path, data=…).")
-    before, _ = run.weights, run.manifest  # what is damaged is said before any work
+    before, begun_with, _ = run.weights, run.hooks, run.manifest  # what is damaged is said before any work
+    if begun_with and hooks is None:
+        raise RunError(
+            f"The run '{run.path}' was begun with hooks that were given in Python ({', '.join(begun_with)}), which no "
+            f"recipe names. Give them again: unfreeze.resume('{run.path}', hooks=…)."
+        )
     _threads(run.recipe)
     made = make_plan(run.recipe, data, progress)
     if made.manifest.fingerprint != run.manifest.fingerprint:
@@ -221,8 +256,25 @@ def resume(path: str | Path, *, progress: Progress | None = None, data: object |
         raise RunError(f"The pre-trained weights of '{run.path}' are not those that the run began with.")
     job = make_job(made, run.path, progress)
     made.preflight = preflight(job)
+    further = _add_hooks(job, made, hooks)
+    if further != begun_with:
+        raise RunError(
+            f"The run '{run.path}' was begun with {_hooks_named(begun_with)} and cannot be continued with "
+            f"{_hooks_named(further)}."
+        )
     progress.start(made)
-    return _train(made, job, started, progress)
+    return _train(made, job, started, progress, further)
+
+
+def _add_hooks(job: Job, made: Plan, maker: HookMaker | None) -> list[str]:
+    """Give the loop further hooks, after the recipe's own; returns their names."""
+    further = list(maker(made)) if maker else []
+    job.hooks = [*job.hooks, *further]
+    return [type(hook).__name__ for hook in further]
+
+
+def _hooks_named(names: Sequence[str]) -> str:
+    return f"the hooks {', '.join(names)}" if names else "no hooks from Python"
 
 
 def make_job(made: Plan, folder: Path, progress: Progress) -> Job:
@@ -230,6 +282,8 @@ def make_job(made: Plan, folder: Path, progress: Progress) -> Job:
     recipe = made.recipe
     device = torch.device(recipe.training.device or "cpu")
     made.pretrained.module.to(device)
+    faster = fast_kernels(device) if recipe.training.fast_kernels else ()
+    working = make_working(made.stack, recipe.training.precision, faster)
     train, validation = made.feeds["train"], made.feeds.get("validation")
     weights = _class_weights(made)
     return Job(
@@ -237,6 +291,7 @@ def make_job(made: Plan, folder: Path, progress: Progress) -> Job:
         manifest=made.manifest,
         pretrained=made.pretrained,
         stack=made.stack,
+        working=working,
         task=made.task,
         phases=made.phases,
         train=train,
@@ -278,43 +333,51 @@ def _class_weights(made: Plan) -> torch.Tensor:
     return torch.where(present, counts.sum() / (present.sum() * counts.clamp(min=1)), 0.0)
 
 
-def _train(made: Plan, job: Job, started: float, progress: Progress) -> Run:
+def _train(made: Plan, job: Job, started: float, progress: Progress, further: list[str]) -> Run:
     folder = job.folder
+    about: dict[str, Any] = {"weights": made.pretrained.provenance.sha256, "hooks": further}
     _add_tensorboard(job)
-    set_status(folder, "running", weights=made.pretrained.provenance.sha256)
+    set_status(folder, "running", **about)
     try:
         training = Training(job)
-        at = training.run()
+        training.run()
         trained = time.perf_counter() - started
-        result = evaluate_and_save(job, made.feeds.get("test"), at, trained, progress)
+        result = evaluate_and_save(job, made.feeds.get("test"), training, trained, progress)
         result["seconds"] = time.perf_counter() - started
         result["provenance"] = asdict(made.pretrained.provenance)
         result["preflight"] = made.preflight
+        result["hooks"] = further
         write_json(folder / RESULT, result)
     except (Interrupted, KeyboardInterrupt):
-        set_status(folder, "interrupted", weights=made.pretrained.provenance.sha256)
+        set_status(folder, "interrupted", **about)
         progress.finish({})
-        raise Interrupted(f"Interrupted. Continue with: unfreeze resume {folder}") from None
+        raise Interrupted(f"Interrupted. Continue with: {_how_to_continue(made, folder, further)}") from None
     except BaseException as error:
-        _say_failed(folder, made, error)
+        _say_failed(folder, about, error)
         progress.finish({})
         raise
-    _say_finished(folder, made.pretrained.provenance.sha256)
+    _say_finished(folder, about)
     progress.finish(result)
     return Run(folder)
 
 
-def _say_finished(folder: Path, weights: str | None) -> None:
+def _how_to_continue(made: Plan, folder: Path, further: list[str]) -> str:
+    """The command, or the call where something was given in Python."""
+    again = ["data=…"] * (made.recipe.data.path is None) + ["hooks=…"] * bool(further)
+    return f"unfreeze.resume({', '.join([repr(str(folder)), *again])})" if again else f"unfreeze resume {folder}"
+
+
+def _say_finished(folder: Path, about: dict[str, Any]) -> None:
     """The result is written: say so, and drop what only an interruption would need."""
     if Run(folder).status != "finished":
-        set_status(folder, "finished", weights=weights)
+        set_status(folder, "finished", **about)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
-def _say_failed(folder: Path, made: Plan, error: BaseException) -> None:
+def _say_failed(folder: Path, about: dict[str, Any], error: BaseException) -> None:
     """Leave a note of what went wrong; on a full disk even that may not be possible."""
     try:
-        set_status(folder, "failed", weights=made.pretrained.provenance.sha256, error=str(error))
+        set_status(folder, "failed", **about, error=str(error))
     except (OSError, UnfreezeError):
         return
 

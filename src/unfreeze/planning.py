@@ -48,6 +48,7 @@ class Plan:
     layers: list[LayerRow]
     notes: list[str]
     preflight: list[str]
+    replay: list[str]
     steps_per_epoch: int
     total_parameters: int
     prepared: Prepared = field(repr=False)
@@ -94,6 +95,7 @@ def make_plan(recipe: Recipe, objects: object | None = None, progress: Progress 
         layers=_layers(recipe, stack, resolved.phases),
         notes=[finding.message for finding in manifest.findings if finding.severity != "info"],
         preflight=[],
+        replay=[],
         steps_per_epoch=-(-len(feeds["train"]) // (recipe.training.batch_size or 1)),
         total_parameters=sum(stack.size(group) for group in stack.groups),
         prepared=replace(prepared, manifest=manifest),

@@ -117,8 +117,15 @@ class TrainingRecipe:
     augment: list[str] | None = option(
         None, "augmentations of training data, such as flip, crop, mixup:0.2; none: decided"
     )
-    precision: Literal["auto", "float32", "bf16"] = option("auto", "arithmetic of the forward and backward pass")
+    precision: Literal["auto", "float32", "bf16"] = option("auto", "arithmetic of all passes; weights stay in float32")
     replay: bool = option(True, "compute what is frozen once per sample")
+    cached_views: Annotated[int, Ge(0)] | None = option(
+        None, "augmented versions of each image that are kept for replay; 0: each epoch sees a new one; none: decided"
+    )
+    cache_budget: str | float | None = option(
+        None, "what kept features may take of memory and disk: 2GB, 0.3, 0; none: 0.4 of free memory, 0.1 of free disk"
+    )
+    fast_kernels: bool = option(True, "faster dropout and attention on a CPU, equal up to rounding")
     checkpoint_every: Positive = option(60.0, "seconds between checkpoints: the most that a crash can cost")
     checkpoint_steps: Count | None = option(None, "updates between checkpoints, instead of seconds")
     device: str | None = option(None, "cpu, cuda, mps; none: the best there is")

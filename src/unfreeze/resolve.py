@@ -19,6 +19,8 @@ from unfreeze.models.pretrained import Pretrained
 from unfreeze.optim.optimizers import OPTIMIZERS
 from unfreeze.optim.schedules import SCHEDULES
 from unfreeze.recipe import Recipe, TrainingRecipe
+from unfreeze.stack.budget import parse_budget
+from unfreeze.stack.frontier import frontier
 from unfreeze.stack.groups import LayerStack
 from unfreeze.tasks import TASKS
 from unfreeze.tasks._losses import parse_loss
@@ -31,6 +33,9 @@ HEAD_RATE = 1e-2
 
 SCRATCH_FACTOR = 10
 """A random start bears pre-training's rate, an order of magnitude above fine-tuning's."""
+
+VIEWS = 4
+"""Versions of an augmented row that are kept, where a phase with a frozen part has at least twice as many epochs."""
 
 WANTED_UPDATES = 400
 """Updates that a small data set should get; epochs follow from it, between 3 and 20."""
@@ -92,6 +97,8 @@ def resolve(recipe: Recipe, prepared: Prepared, pretrained: Pretrained, stack: L
     view = StackView(stack.names, tuple(stack.size(group) for group in stack.groups))
     phases = phases_of(recipe, view)
     recipe = replace(recipe, training=_augmentation(recipe, phases, stack, manifest, decisions))
+    views = decisions.fill(recipe.training, "training", cached_views=lambda: _cached_views(recipe, phases, stack))
+    recipe = replace(recipe, training=views)
     return Resolved(recipe, decisions.reasons, phases)
 
 
@@ -101,7 +108,7 @@ def check_early(recipe: Recipe) -> None:
     Raises
     ------
     RecipeError
-        With every unknown method, optimizer, schedule, task and device.
+        With every unknown method, optimizer, schedule, task, device and budget.
     """
     training = recipe.training
     problems = _problems(
@@ -110,6 +117,7 @@ def check_early(recipe: Recipe) -> None:
         (recipe.task, "task: ", TASKS.get),
         (recipe.method.name, "", parse_method),
         (training.device, "training.device: ", _usable),
+        (training.cache_budget, "training.cache_budget: ", parse_budget),
     )
     if problems:
         raise RecipeError(problems)
@@ -163,6 +171,12 @@ def check_names(recipe: Recipe, prepared: Prepared, task: Task) -> None:
         problems.append(
             f"training.class_weights and training.sampling balance the classes of a classification; this is a "
             f"{manifest.task}."
+        )
+    smoothing = recipe.training.label_smoothing
+    if smoothing and not manifest.labels:
+        problems.append(
+            f"training.label_smoothing spreads a share of the target over all classes; a {manifest.task} has none. "
+            f"Got {smoothing:g} instead of 0."
         )
     if problems:
         raise RecipeError(problems)
@@ -245,6 +259,16 @@ def _augmentation(
         decisions.reasons["training.augment"] = reason
         training = replace(training, augment=chosen)
     return training
+
+
+def _cached_views(recipe: Recipe, phases: tuple[Phase, ...], stack: LayerStack) -> tuple[int, str]:
+    """Some versions of each augmented image stand for a new one in each epoch, where there would be many."""
+    if not recipe.training.augment:
+        return 0, "nothing is augmented"
+    epochs = max((phase.epochs for phase in phases if frontier(stack.names, phase.learn) > 0), default=0)
+    if epochs < 2 * VIEWS:
+        return 0, f"for fewer than {2 * VIEWS} epochs over frozen layers each epoch sees a new version"
+    return VIEWS, f"{epochs:g} epochs see {VIEWS} versions of each row, through frozen layers only once each"
 
 
 def pipeline_of(recipe: Recipe, manifest: Manifest) -> Pipeline | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from unfreeze.data.io import read_manifest
 from unfreeze.data.manifest import Input, Manifest, Quarantined
-from unfreeze.errors import DataError, RunError, sentence
+from unfreeze.errors import DataError, RunError, nearest, sentence
 from unfreeze.models.pretrained import Pretrained
 from unfreeze.recipe import Recipe
 from unfreeze.recipe_io import load_recipe
@@ -23,6 +23,7 @@ from unfreeze.tasks._task import Task
 from unfreeze.train.files import read_json, write_json
 
 RECIPE, MANIFEST, STATUS, RESULT = "recipe.resolved.yaml", "manifest.json", "status.json", "result.json"
+PRECISIONS = ("auto", "bf16", "float32")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Run:
         """sha256 of the pre-trained weights that the run began with, if they were loaded."""
         value = _read(self.path / STATUS).get("weights")
         return None if value is None else str(value)
+
+    @property
+    def hooks(self) -> list[str]:
+        """Names of the hooks that were given in Python, beside those that the recipe asks for."""
+        return [str(name) for name in _read(self.path / STATUS).get("hooks") or ()]
 
     @cached_property
     def result(self) -> dict[str, Any]:
@@ -94,12 +100,14 @@ class Run:
             _ = self.result
         return load(self.path / "model")
 
-    def predict(self, source: Any, batch_size: int = 32) -> list[dict[str, Any]]:
+    def predict(self, source: Any, batch_size: int = 64, precision: str = "auto") -> list[dict[str, Any]]:
         """Predictions for new data.
 
         Parameters
         ----------
         source : path, list of inputs, DataFrame or anything that `fit` takes; targets are not needed
+        precision : "auto", "bf16" or "float32"
+            "auto" takes what this machine is fast in; the saved weights are float32.
 
         Returns
         -------
@@ -107,21 +115,28 @@ class Run:
             In the order of the source: `origin`, `text` (and `pair`) as it was read, `prediction`, and
             `probabilities` for classes. Rows that cannot be read have none: see `predict_all`.
         """
-        return self.predict_all(source, batch_size)[0]
+        return self.predict_all(source, batch_size, precision)[0]
 
-    def predict_all(self, source: Any, batch_size: int = 32) -> tuple[list[dict[str, Any]], tuple[Quarantined, ...]]:
+    def predict_all(
+        self, source: Any, batch_size: int = 64, precision: str = "auto"
+    ) -> tuple[list[dict[str, Any]], tuple[Quarantined, ...]]:
         """As `predict`, and the rows that were left out with the reason of each."""
         from unfreeze.data.prepare import unlabelled
-        from unfreeze.evaluation.gate import outputs_of
+        from unfreeze.evaluation.reading import read
 
         examples, left_out = unlabelled(source, self.manifest, self.recipe.data)
-        outputs = outputs_of(self.pretrained, examples.inputs, batch_size)
-        decoded = self.task.decode(outputs, self.manifest)
-        parts = zip(examples.origin, examples.inputs, decoded, strict=True)
+        decoded: dict[int, dict[str, Any]] = {}
+        for rows, outputs in read(self.pretrained, self._fast(precision), examples.inputs, batch_size):
+            decoded.update(zip(rows, self.task.decode(outputs, self.manifest), strict=True))
+        parts = zip(examples.origin, examples.inputs, (decoded[row] for row in range(len(examples))), strict=True)
         return [{"origin": origin, **_texts(item), **row} for origin, item, row in parts], left_out
 
-    def evaluate(self, source: Any, batch_size: int = 32) -> dict[str, Any]:
+    def evaluate(self, source: Any, batch_size: int = 64, precision: str = "auto") -> dict[str, Any]:
         """Figures on labelled data, with intervals, and the rows that were left out. Of data with splits: the test.
+
+        Parameters
+        ----------
+        precision : "auto", "bf16" or "float32"
 
         Raises
         ------
@@ -129,16 +144,17 @@ class Run:
             If no row of the source can be scored.
         """
         from unfreeze.data.prepare import labelled
-        from unfreeze.evaluation.gate import outputs_of
         from unfreeze.evaluation.intervals import with_intervals
+        from unfreeze.evaluation.reading import read
 
         examples, left_out = labelled(source, self.manifest, self.recipe.data)
         if not len(examples):
             reasons = {item.reason for item in left_out}
             raise DataError(f"None of the {len(left_out)} rows can be scored: {'; '.join(sorted(reasons)[:3])}.")
-        outputs = outputs_of(self.pretrained, examples.inputs, batch_size)
         scorer = self.task.scorer(self.manifest)
-        scorer.update(outputs, self._targets(examples.targets))
+        targets = self._targets(examples.targets)
+        for rows, outputs in read(self.pretrained, self._fast(precision), examples.inputs, batch_size):
+            scorer.update(outputs, targets[rows])
         figures = with_intervals(scorer, self.recipe.evaluation.bootstrap, self.recipe.seed)
         return {
             "rows": len(examples),
@@ -146,6 +162,20 @@ class Run:
             "left_out": [{"origin": item.origin, "reason": item.reason} for item in left_out],
             "metrics": figures,
         }
+
+    def _fast(self, precision: str) -> Any:
+        """The model in the form that computes, made once for each precision."""
+        from unfreeze.evaluation.reading import fast
+
+        if precision not in PRECISIONS:
+            raise RunError(f"Unknown precision '{precision}'. {nearest(precision, PRECISIONS)}")
+        if precision not in self._forms:
+            self._forms[precision] = fast(self.pretrained, precision)
+        return self._forms[precision]
+
+    @cached_property
+    def _forms(self) -> dict[str, Any]:
+        return {}
 
     def _targets(self, targets: Any) -> Any:
         import torch

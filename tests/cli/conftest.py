@@ -34,6 +34,7 @@ class FakePlan:
     reasons: dict[str, str] = field(default_factory=lambda: {"training.epochs": f"because {EVIL}"})
     notes: list[str] = field(default_factory=lambda: ["a note"])
     preflight: list[str] = field(default_factory=lambda: [f"row 1 → {EVIL}"])
+    replay: list[str] = field(default_factory=lambda: [f"top 1: kept for {EVIL}"])
     steps_per_epoch: int = 10
     total_parameters: int = 111
 
@@ -43,12 +44,12 @@ class FakeRun:
     path: Path
     result: dict[str, Any]
 
-    def predict_all(self, source: Any) -> tuple[list[dict[str, Any]], tuple[Quarantined, ...]]:
+    def predict_all(self, source: Any, precision: str = "auto") -> tuple[list[dict[str, Any]], tuple[Quarantined, ...]]:
         rows = [{"origin": f"{source}, row {row}", "prediction": EVIL, "probabilities": {EVIL: 0.75, "b": 0.25}}
                 for row in range(30)]  # fmt: skip
         return rows, (Quarantined(f"{source}, row 31", f"empty {EVIL}"),)
 
-    def evaluate(self, source: Any) -> dict[str, Any]:
+    def evaluate(self, source: Any, precision: str = "auto") -> dict[str, Any]:
         figures = {"accuracy": {"value": 0.5, "low": 0.25, "high": 0.75}}
         return {"rows": 4, "left_out": [{"origin": f"{source}, row 9", "reason": "empty"}], "metrics": figures}
 
@@ -64,7 +65,8 @@ RESULT: dict[str, Any] = {
     "validation": {},
     "baseline": {"name": "majority class", "test": {"accuracy": 0.25}},
     "seconds": 12.5,
-    "gate": {"rows": 64, "difference": 0.0, "tolerance": 1e-4, "process": "fresh", "passed": True},
+    "gate": {"rows": 64, "difference": 0.0, "tolerance": 1e-4, "process": "fresh", "tensors": 101,
+             "state": "identical", "passed": True},
     "method": "head",
 }  # fmt: skip
 
@@ -99,9 +101,10 @@ def a_plan(recipe: Recipe, phases: int = 2) -> FakePlan:
 
 
 class Stub(ModuleType):
-    """Remembers the recipe that it was called with; `error` is raised instead of fitting."""
+    """Remembers the recipe and progress that it was called with; `error` is raised instead of fitting."""
 
     recipe: Recipe
+    progress: Any = None
     error: BaseException | None = None
     chatter = ""
 
@@ -114,7 +117,7 @@ class Stub(ModuleType):
         return FakeRun(Path("runs/fake-1"), RESULT)
 
     def plan_recipe(self, recipe: Recipe, progress: Any = None) -> FakePlan:
-        self.recipe = recipe
+        self.recipe, self.progress = recipe, progress
         return a_plan(recipe)
 
     def inspect_recipe(self, recipe: Recipe) -> Prepared:

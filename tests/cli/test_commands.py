@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from unfreeze.cli import main
+from unfreeze.progress import JsonLines, PlainLines, Silent
 
 if TYPE_CHECKING:
     from conftest import Stub
@@ -84,11 +85,76 @@ def test_plan_shows_the_stack_from_top_to_bottom(api: Stub, capsys: pytest.Captu
     assert any("110 of 111 parameters learn" in line for line in lines)
 
 
+def test_plan_json_holds_what_the_tables_say(api: Stub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "a.csv", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [phase["name"] for phase in document["phases"]] == ["probe", "all"]
+    assert [(layer["name"], layer["learns"]) for layer in document["layers"]] == [
+        ("stem", {}),
+        ("block", {"1": 2e-05}),
+        ("head", {"0": 0.001, "1": 0.001}),
+    ]
+    assert list(document["reasons"]) == ["training.epochs"]
+    assert document["notes"] == ["a note"]
+    assert (document["recipe"]["data"]["path"], document["manifest"]["task"]) == ("a.csv", "classification")
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"), [("--quiet", Silent), ("-q --json", Silent), ("--json", JsonLines), ("", PlainLines)]
+)
+def test_plan_tells_its_progress_unless_it_is_quiet(api: Stub, flags: str, kind: type) -> None:
+    assert main(["plan", "a.csv", *flags.split()]) == 0
+    assert type(api.progress) is kind
+
+
 def test_dump_phases_can_be_fed_back(api: Stub, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "a.csv", "--dump-phases"]) == 0
     Path("job.yaml").write_text("data: a.csv\n" + capsys.readouterr().out)
     assert main(["plan", "job.yaml"]) == 0
     assert [phase.name for phase in api.recipe.method.phases] == ["probe", "all"]
+
+
+TEXTS = {
+    "=cmd|' /C calc'!A0": True,
+    "+1 800": True,
+    "-2+3": True,
+    "@SUM(A1)": True,
+    "\t=1": True,
+    "\r=1": True,
+    "\n=1": True,
+    "＝1": True,
+    "-": True,
+    "-1.5.2": True,
+    "-1.5": False,
+    "+3e-4": False,
+    "a=b": False,
+    " =1": False,
+    "'=1": False,
+    "": False,
+}
+"""What a prediction file holds, and whether a spreadsheet would run it."""
+
+
+def test_a_table_of_predictions_runs_no_formulas(api: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    same = {"origin": "=a.csv, line 2", "prediction": -1.5, "probabilities": {"=b": 0.5}, "labels": ["=c"]}
+    rows = [{**same, "text": text} for text in TEXTS]
+    monkeypatch.setattr(type(api.load("run")), "predict_all", lambda run, source, precision: (rows, ()))
+    for name in ("out.csv", "out.jsonl"):
+        assert main(["predict", "run", "new.csv", "--output", name]) == 0
+    with open("out.csv", encoding="utf-8", newline="") as file:
+        written = list(csv.DictReader(file))
+    assert [row["text"] for row in written] == [f"'{text}" if bad else text for text, bad in TEXTS.items()]
+    assert {row["origin"] for row in written} == {"'=a.csv, line 2"}
+    assert {(row["prediction"], row["probabilities.=b"], row["labels"]) for row in written} == {
+        ("-1.5", "0.5", '["=c"]')
+    }
+    lines = [json.loads(line) for line in Path("out.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
+    assert lines == rows
+
+
+def test_help_says_what_happens_to_formulas(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "--help"]) == 0
+    assert "formula" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from contextlib import nullcontext
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -10,10 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
+from unfreeze import _torchvision  # noqa: F401  (before torchvision)
 from unfreeze.data.augmentations import AUGMENTATIONS
 from unfreeze.data.augmentations._pipeline import build
+from unfreeze.data.augmentations._seeded import seeded
+from unfreeze.data.images import normalised
 from unfreeze.errors import RecipeError
 
+v2 = import_module("torchvision.transforms.v2")
 NAMES = AUGMENTATIONS.names()
 FACTS = {"mask_id": 103, "special_ids": [101, 102, 0], "vocabulary": 1000}
 
@@ -38,7 +45,7 @@ def subject(name: str) -> Any:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
 
 
-def applied(name: str, seed: int) -> Any:
+def applied(name: str, seed: int | np.random.Generator) -> Any:
     entry = AUGMENTATIONS.get(name)
     pipeline, rng = build([name], entry.modality), np.random.default_rng(seed)
     if entry.level == "input":
@@ -71,26 +78,117 @@ def test_card(name: str) -> None:
     assert all((card.what, card.when, card.cost, card.evidence, card.source))
 
 
+def follow_the_seed(apply: Callable[[int], Any], untouched: Any) -> None:
+    """The same generator gives the same; others give other results, which differ from what was given."""
+    results = [plain(apply(seed)) for seed in range(20)]
+    assert results == [plain(apply(seed)) for seed in range(20)]
+    assert any(result != plain(untouched) for result in results)
+    assert len({repr(result) for result in results}) > 1
+
+
+def globals_now() -> tuple[Any, ...]:
+    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index]
+
+
+def leave_globals_alone(apply: Callable[[int], Any]) -> None:
+    """The process's own generators are neither read nor moved."""
+    for seed in range(5):
+        outcomes = []
+        for state in (1, 2):
+            random.seed(state)
+            np.random.seed(state)
+            torch.manual_seed(state)
+            before = globals_now()
+            outcomes.append(plain(apply(seed)))
+            assert globals_now() == before
+        assert outcomes[0] == outcomes[1]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_it_follows_the_seed_and_does_change_something(name: str) -> None:
-    results = [plain(applied(name, seed)) for seed in range(20)]
-    assert results == [plain(applied(name, seed)) for seed in range(20)]
-    assert any(result != plain(subject(name)) for result in results)
-    assert len({repr(result) for result in results}) > 1
+    follow_the_seed(lambda seed: applied(name, seed), subject(name))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_global_generators_are_neither_read_nor_moved(name: str) -> None:
-    outcomes = []
-    for state in (1, 2):
-        random.seed(state)
-        np.random.seed(state)
-        torch.manual_seed(state)
-        before = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())  # type: ignore[index]
-        outcomes.append(plain(applied(name, 3)))
-        after = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())  # type: ignore[index]
-        assert before == after
-    assert outcomes[0] == outcomes[1]
+    leave_globals_alone(lambda seed: applied(name, seed))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_generators_of_other_devices_are_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU, dropout draws from them."""
+
+    def touched(*_: Any) -> None:
+        raise AssertionError("a device's generator was seeded")
+
+    for module in (torch.cuda, torch.xpu):
+        monkeypatch.setattr(module, "manual_seed_all", touched)
+    applied(name, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_generator_put_back_goes_on_as_it_did(name: str) -> None:
+    """What an epoch's later changes are does not depend on anything but the generator's state."""
+    rng = np.random.default_rng(7)
+    first = [plain(applied(name, rng)) for _ in range(3)]
+    state = rng.bit_generator.state
+    rest = [plain(applied(name, rng)) for _ in range(12)]
+    assert len({repr(result) for result in first + rest}) > 1
+    rng.bit_generator.state = state
+    applied(name, 99)
+    assert rest == [plain(applied(name, rng)) for _ in range(12)]
+
+
+def drawn_by_the_library(image: Image.Image, rng: np.random.Generator) -> Any:
+    return v2.RandomRotation(90)(image)
+
+
+def seeded_for_good(image: Image.Image, rng: np.random.Generator) -> Any:
+    torch.manual_seed(int(rng.integers(2**63)))
+    return v2.RandomRotation(90)(image)
+
+
+def half_seeded(image: Image.Image, rng: np.random.Generator) -> Any:
+    with seeded(rng) as transforms:
+        return transforms.RandomRotation(90)(image).rotate(random.choice((0, 180)))
+
+
+def always_the_same(image: Image.Image, rng: np.random.Generator) -> Any:
+    with seeded(np.random.default_rng(0)) as transforms:
+        return transforms.RandomRotation(90)(image)
+
+
+def nothing_at_all(image: Image.Image, rng: np.random.Generator) -> Any:
+    with seeded(rng):
+        return image
+
+
+def sound(image: Image.Image, rng: np.random.Generator) -> Any:
+    with seeded(rng) as transforms:
+        return transforms.RandomRotation(90)(image)
+
+
+@pytest.mark.parametrize(
+    ("change", "seed_holds", "globals_hold"),
+    [
+        (drawn_by_the_library, False, False),
+        (seeded_for_good, True, False),
+        (half_seeded, False, False),
+        (always_the_same, False, True),
+        (nothing_at_all, False, True),
+        (sound, True, True),
+    ],
+)
+def test_a_broken_augmentation_is_caught(change: Callable[..., Any], seed_holds: bool, globals_hold: bool) -> None:
+    """The checks above fail on those that read, move or ignore a generator."""
+
+    def apply(seed: int) -> Any:
+        return change(picture(), np.random.default_rng(seed))
+
+    with nullcontext() if seed_holds else pytest.raises(AssertionError):
+        follow_the_seed(apply, picture())
+    with nullcontext() if globals_hold else pytest.raises(AssertionError):
+        leave_globals_alone(apply)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -123,19 +221,63 @@ def test_the_other_modality_is_refused(name: str) -> None:
         build([name], "text" if modality == "image" else "image")
 
 
+def names_of(modality: str, level: str) -> list[str]:
+    return [name for name, entry in AUGMENTATIONS.items() if (entry.modality, entry.level) == (modality, level)]
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-@pytest.mark.parametrize("size", [(1, 1), (1, 40), (31, 20)])
-@pytest.mark.parametrize("name", [n for n, e in AUGMENTATIONS.items() if e.modality == "image" and e.level == "input"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (2000, 3), (3, 2000), (31, 20)])
+@pytest.mark.parametrize("name", names_of("image", "input"))
 def test_images_keep_mode_and_content_of_any_size(name: str, mode: str, size: tuple[int, int]) -> None:
     pipeline = build([name], "image")
-    for seed in range(15):
+    for seed in range(30):
         changed = pipeline.input(picture(mode, size), np.random.default_rng(seed))
         assert changed.mode == mode
-        assert min(changed.size) >= 1
+        assert changed.size == size or name == "crop"
+        assert all(1 <= side <= whole for side, whole in zip(changed.size, size, strict=True))
+
+
+@pytest.mark.parametrize("name", names_of("image", "input"))
+def test_images_that_had_16_bits_can_be_changed(name: str) -> None:
+    deep = Image.fromarray(np.random.default_rng(0).integers(0, 2**16, (20, 30), dtype=np.uint16))
+    assert deep.mode.startswith("I")
+    results = [build([name], "image").input(normalised(deep), np.random.default_rng(seed)) for seed in range(30)]
+    assert {result.mode for result in results} == {"L"}
+    assert any(plain(result) != plain(normalised(deep)) for result in results)
+
+
+@pytest.mark.parametrize("floats", [True, False])
+@pytest.mark.parametrize("shape", [(3, 1, 1), (1, 16, 16), (5, 8, 9), (3, 2, 200), (13, 7, 7)])
+@pytest.mark.parametrize("name", names_of("image", "sample"))
+def test_encoded_images_keep_shape_and_type(name: str, shape: tuple[int, int, int], floats: bool) -> None:
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
+    sample = {"pixel_values": pixels.float() if floats else pixels, "side": torch.tensor(3)}
+    for seed in range(30):
+        changed = build([name], "image").sample(sample, np.random.default_rng(seed), {"mean": (0.5,) * shape[0]})
+        assert changed["pixel_values"].shape == shape
+        assert changed["pixel_values"].dtype == sample["pixel_values"].dtype
+        assert changed["side"] == 3
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8, 8), (2, 1, 1, 1), (3, 5, 2, 90), (4, 13, 7, 7)])
+@pytest.mark.parametrize("columns", [None, 1, 4])
+@pytest.mark.parametrize("name", names_of("image", "batch"))
+def test_batches_keep_shape_and_type(name: str, columns: int | None, shape: tuple[int, ...]) -> None:
+    targets = torch.rand(shape[:1] if columns is None else (shape[0], columns))
+    given = {"pixel_values": torch.randn(shape)}, targets
+    before = plain(given)
+    for seed in range(20):
+        batch, soft = build([name], "image").batch(*given, np.random.default_rng(seed))
+        assert batch["pixel_values"].shape == shape
+        assert soft.shape == targets.shape
+        assert (batch["pixel_values"].dtype, soft.dtype) == (torch.float32, torch.float32)
+        if shape[0] == 1:
+            torch.testing.assert_close((batch["pixel_values"], soft), (given[0]["pixel_values"], targets))
+    assert plain(given) == before
 
 
 @pytest.mark.parametrize("text", ["", " ", "word", "two words", "ünïcödé 日本語\n\ttabs", ("a b c", "")])
-@pytest.mark.parametrize("name", [n for n, e in AUGMENTATIONS.items() if e.modality == "text" and e.level == "input"])
+@pytest.mark.parametrize("name", names_of("text", "input"))
 def test_texts_of_any_shape_survive(name: str, text: Any) -> None:
     pipeline = build([f"{name}:1"], "text")
     changed = pipeline.input(text, np.random.default_rng(0))

@@ -110,3 +110,25 @@ def test_training_on_replayed_features_is_training(name: str) -> None:
     assert replayed_losses == pytest.approx(losses, rel=1e-5)
     scale = float(outputs.abs().max())
     torch.testing.assert_close(replayed_outputs, outputs, rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("name", families("text"))
+def test_the_only_block_of_a_model_learns_or_is_refused(name: str) -> None:
+    """The nn.ModuleList around it then owns all of its parameters, and is never called."""
+    pretrained = tiny_pretrained(name, drop_top=2)
+    stack = build_stack(pretrained.module, pretrained.family.patterns)
+    position = stack.names.index("block 0")
+    try:
+        replay = replay_at(pretrained, stack, position)
+    except NotReplayable:
+        return
+    set_learning(stack, stack.names[position:])
+    batch = batch_of(pretrained, 0, 1, 2)
+    with torch.no_grad():
+        features = replay.capture(batch)
+    moved = []
+    for outputs in (lambda: pretrained.module(**batch), lambda: replay.forward(batch, features)):
+        pretrained.module.zero_grad(set_to_none=True)
+        outputs().sum().backward()
+        moved.append({key for key, value in pretrained.module.named_parameters() if value.grad is not None})
+    assert moved[0] == moved[1]

@@ -7,8 +7,8 @@ import string
 from functools import cache
 from typing import Any
 
+from unfreeze import _torchvision  # noqa: F401
 from unfreeze.data.manifest import Modality
-from unfreeze.models import _torchvision  # noqa: F401
 from unfreeze.models.families import FAMILIES
 from unfreeze.models.load import adapt
 from unfreeze.models.pretrained import Family, Pretrained

@@ -1,16 +1,24 @@
+"""What each augmentation does to texts, images and targets."""
+
 from __future__ import annotations
+
+import io
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
-from unfreeze.data.augmentations._operations import OPERATIONS
+from unfreeze.data.augmentations._mixing import LEAST_ALPHA
 from unfreeze.data.augmentations._pipeline import Pipeline, build
 from unfreeze.data.augmentations._words import join, split
+from unfreeze.data.manifest import Examples, ImageRef
 from unfreeze.errors import RecipeError
+from unfreeze.models.pixels import ImagePreprocessor
+from unfreeze.train.feed import Feed
 
 seeds = st.integers(0, 2**32 - 1)
 FACTS = {"mask_id": 4, "special_ids": [0, 1, 2], "vocabulary": 100}
@@ -44,12 +52,30 @@ def test_pixels_and_targets_are_mixed_by_the_same_shares(seed: int, name: str) -
     torch.testing.assert_close(batch["x"].mean((-1, -2)), soft)
 
 
-def test_mixing_numbers_of_regression() -> None:
-    batch, soft = build(["mixup:1"], "image").batch(
-        {"x": torch.arange(5.0)[:, None, None, None].expand(5, 1, 2, 2)}, torch.arange(5.0), np.random.default_rng(0)
+@pytest.mark.parametrize("name", ["mixup:1", "cutmix:1"])
+def test_mixing_numbers_of_regression(name: str) -> None:
+    batch, soft = build([name], "image").batch(
+        {"x": torch.arange(5.0)[:, None, None, None].expand(5, 1, 8, 8)}, torch.arange(5.0), np.random.default_rng(0)
     )
     torch.testing.assert_close(batch["x"].mean((-1, -2, -3)), soft)
     assert not torch.equal(soft, torch.arange(5.0))
+
+
+def test_the_smallest_alpha_keeps_one_of_both() -> None:
+    change, rng = build([f"mixup:{LEAST_ALPHA}"], "image"), np.random.default_rng(0)
+    batch = {"x": torch.randn(2, 1, 4, 4)}
+    kept = torch.stack([change.batch(batch, torch.eye(2), rng)[1][0, 0] for _ in range(200)])
+    assert ((kept < 0.01) | (kept > 0.99)).float().mean() > 0.85
+    assert 0.3 < kept.mean() < 0.7
+
+
+@pytest.mark.parametrize("rows", [2, 3, 8])
+def test_each_row_is_mixed_with_another(rows: int) -> None:
+    for seed in range(20):
+        batch = {"x": torch.eye(rows)[:, :, None, None]}
+        mixed, soft = build(["mixup:5"], "image").batch(batch, torch.eye(rows), np.random.default_rng(seed))
+        assert ((soft > 0).sum(1) == 2).all()
+        torch.testing.assert_close(mixed["x"][:, :, 0, 0], soft)
 
 
 def test_of_several_ways_to_mix_one_is_drawn_for_each_batch() -> None:
@@ -127,6 +153,17 @@ def test_crops_keep_the_shape_and_enough_of_the_area(seed: int, width: int, heig
         assert cut.width * cut.height >= 0.65 * float(least) * width * height
 
 
+@pytest.mark.parametrize("size", [(900, 90), (90, 900), (300, 300)])
+@pytest.mark.parametrize("least", [0.3, 0.5, 0.7])
+def test_the_share_is_kept_of_images_of_any_shape(size: tuple[int, int], least: float) -> None:
+    crop, rng = build([f"crop:{least}"], "image"), np.random.default_rng(0)
+    cuts = [crop.input(Image.new("L", size), rng) for _ in range(60)]
+    shares = [cut.width * cut.height / (size[0] * size[1]) for cut in cuts]
+    assert min(shares) >= least - 0.02
+    assert max(shares) > (1 + least) / 2
+    assert max(abs(cut.width / cut.height * size[1] / size[0] - 1) for cut in cuts) < 0.02
+
+
 def test_crops_go_everywhere() -> None:
     values = np.zeros((60, 60), dtype=np.uint8)
     values[:6, :6] = 255
@@ -145,19 +182,115 @@ def test_erasing_blanks_one_rectangle_of_the_right_size() -> None:
         assert 0.01 < float(blank.float().mean()) < 0.36
 
 
-@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"same", "equalize", "autocontrast"}))
-def test_operations_grow_with_their_strength(name: str) -> None:
+def test_bytes_are_erased_to_the_mean_colour() -> None:
+    pixels = torch.zeros(3, 30, 30, dtype=torch.uint8)
+    facts = {"mean": (0.2, 0.4, 1.0)}
+    erased = build(["erasing:1"], "image").sample({"x": pixels}, np.random.default_rng(0), facts)["x"]
+    assert erased.flatten(1).unique(dim=1).tolist() == [[0, 51], [0, 102], [0, 255]]
+
+
+def test_erasing_meets_the_share_of_images_that_is_asked_for() -> None:
+    erase, rng = build(["erasing"], "image"), np.random.default_rng(0)
+    met = [bool((erase.sample({"x": torch.ones(1, 20, 20)}, rng, {})["x"] == 0).any()) for _ in range(400)]
+    assert np.mean(met) == pytest.approx(0.25, abs=0.06)
+
+
+def test_flips_mirror_the_share_of_images_that_is_asked_for() -> None:
+    image, rng = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(6, 10)), np.random.default_rng(0)
+    for share in (0.0, 0.3, 1.0):
+        flip = build([f"flip:{share}"], "image")
+        mirrored = [flip.input(image, rng).tobytes() == ImageOps.mirror(image).tobytes() for _ in range(200)]
+        assert np.mean(mirrored) == pytest.approx(share, abs=0.1 if share == 0.3 else 0)
+
+
+def plain_picture(mode: str, colour: int | tuple[int, ...]) -> Image.Image:
+    return Image.new(mode, (24, 16), colour)
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("L", 93), ("RGB", (10, 200, 90))])
+def test_what_turning_leaves_empty_takes_the_mean_colour(mode: str, colour: Any) -> None:
+    image, rng = plain_picture(mode, colour), np.random.default_rng(0)
+    for _ in range(20):
+        assert build(["rotate:180"], "image").input(image, rng).tobytes() == image.tobytes()
+
+
+def test_angles_go_both_ways_up_to_the_limit() -> None:
+    """A horizontal line's slope tells the angle."""
+    values = np.zeros((81, 81), dtype=np.uint8)
+    values[40] = 255
+    turn, rng = build(["rotate:30"], "image"), np.random.default_rng(0)
+    slopes = []
+    for _ in range(80):
+        y, x = np.nonzero(np.asarray(turn.input(Image.fromarray(values), rng)) > 100)
+        slopes.append(np.degrees(np.arctan(np.polyfit(x, y, 1)[0])))
+    assert -31 < min(slopes) < -24
+    assert 24 < max(slopes) < 31
+
+
+def test_colours_change_within_the_strength() -> None:
+    """A picture of one grey changes by the factor of brightness alone."""
+    jitter, rng = build(["color-jitter:0.3"], "image"), np.random.default_rng(0)
+    greys = [jitter.input(plain_picture("RGB", (100,) * 3), rng).getpixel((3, 3))[0] for _ in range(200)]
+    assert 69 <= min(greys) < 75
+    assert 125 < max(greys) <= 131
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8))
+    assert build(["color-jitter:0"], "image").input(image, rng).tobytes() == image.tobytes()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize(("strength", "factor", "bits", "threshold"), [("9", 0.81, 4, 25), ("5", 0.45, 6, 127)])
+def test_randaugment_has_the_strength_that_is_asked_for(
+    mode: str, strength: str, factor: float, bits: int, threshold: int
+) -> None:
+    """A picture of one grey shows brightness, posterize and solarize; turns and shifts leave it as it is."""
+    grey = 101
+    image = plain_picture(mode, grey if mode == "L" else (grey,) * 3)
+    change, rng = build([f"randaugment:{strength}"], "image"), np.random.default_rng(0)
+    results = [np.asarray(change.input(image, rng)) for _ in range(400)]
+    assert all(result.min() == result.max() for result in results)
+    seen = {int(result.max()) for result in results}
+    brighter, darker, rounded = int(grey * (1 + factor)), int(grey * (1 - factor)), grey & (256 - 2 ** (8 - bits))
+    assert seen >= {grey, brighter, darker, rounded}
+    assert (255 - grey in seen) == (grey > threshold)
+
+
+def test_randaugment_grows_with_its_strength() -> None:
     rows = np.linspace(40, 200, 32)[:, None] * np.ones((32, 32))
     values = np.stack([rows, rows.T, np.roll(rows.T, 9, 1)], -1).astype(np.uint8)
-    image = Image.fromarray(values)
 
     def distance(strength: float) -> float:
-        changed = np.asarray(OPERATIONS[name](image, strength, -1 if name != "sharpness" else 1)).astype(float)
-        assert changed.shape == values.shape
-        return float(np.abs(changed - values).mean())
+        change, rng = build([f"randaugment:{strength}"], "image"), np.random.default_rng(0)
+        changed = [np.asarray(change.input(Image.fromarray(values), rng)).astype(float) for _ in range(150)]
+        return float(np.abs(np.stack(changed) - values).mean())
 
-    assert distance(0.0) <= 1
-    assert distance(1.0) > distance(0.0)
+    distances = [distance(strength) for strength in (0, 3, 6.5, 10)]
+    assert distances == sorted(distances)
+    assert distances[-1] > 2 * distances[0]
+
+
+def picture_feed(names: tuple[str, ...], seed: int = 0) -> Feed:
+    files = []
+    for number in range(3):
+        values = np.random.default_rng(number).integers(0, 256, (20, 30 + number, 3), dtype=np.uint8)
+        Image.fromarray(values).save(stream := io.BytesIO(), "png")
+        files.append(ImageRef(data=stream.getvalue()))
+    reader = ImagePreprocessor(16, 3, (0.5,) * 3, (0.25,) * 3)
+    return Feed(
+        Examples(files, ["a", "b", "a"], ["1", "2", "3"]), torch.arange(3), reader, 10**6, build(names, "image"), seed
+    )
+
+
+def test_pictures_depend_on_seed_epoch_and_row_alone() -> None:
+    """Not on the order of reading, nor on what else draws: else a resumed run would differ."""
+    names = ("crop:0.4", "flip", "rotate", "color-jitter", "randaugment", "erasing:0.5")
+    one, two = picture_feed(names), picture_feed(names)
+    read = {(row, epoch): one.augmented(row, epoch)["pixel_values"] for epoch in range(4) for row in range(3)}
+    for (row, epoch), pixels in reversed(read.items()):
+        torch.rand(epoch + 1)
+        assert torch.equal(two.augmented(row, epoch)["pixel_values"], pixels)
+    assert len({str(pixels.tolist()) for pixels in read.values()}) == len(read)
+    others = picture_feed(names, seed=1)
+    assert not any(torch.equal(others.augmented(*place)["pixel_values"], pixels) for place, pixels in read.items())
 
 
 def test_the_order_is_the_augmentations_own() -> None:

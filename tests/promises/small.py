@@ -17,7 +17,7 @@ from tiny import tiny_tokenizer
 from torch import Tensor
 
 import unfreeze
-from unfreeze.models import _torchvision  # noqa: F401
+from unfreeze import _torchvision  # noqa: F401
 from unfreeze.progress import Silent
 from unfreeze.run import Run
 from unfreeze.stack.cache import PROCESS_CACHE

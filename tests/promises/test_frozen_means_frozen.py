@@ -102,8 +102,14 @@ def test_gradients_of_zero_instead_of_none_would_be_noticed(
                 parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.zero_()
             group["lr"] = group["lr"] or 1e-3
 
-    monkeypatch.setattr("unfreeze.train.loop.set_learning", zeroed)
-    monkeypatch.setattr(torch.optim.Optimizer, "zero_grad", zero_grad)
+    run = Training.run
+
+    def careless(self: Training) -> Any:
+        monkeypatch.setattr("unfreeze.stack.frontier.set_learning", zeroed)
+        monkeypatch.setattr(torch.optim.Optimizer, "zero_grad", zero_grad)
+        return run(self)
+
+    monkeypatch.setattr(Training, "run", careless)
     with pytest.raises(FrozenMovedError, match="embeddings"):
         fit_text(home, tmp_path / "run", weight_decay=0.5, **FREEZING)
 
@@ -113,8 +119,8 @@ def test_dropout_is_off_in_frozen_layers(home: Path, tmp_path: Path, monkeypatch
     update = Training._update
 
     def watching(self: Training, phase: Any, *arguments: Any) -> None:
-        for group in self.job.stack.groups:
-            for _, outer in self.job.stack.modules(group):
+        for group in self.job.working.stack.groups:
+            for _, outer in self.job.working.stack.modules(group):
                 found = [module.training for module in outer.modules() if isinstance(module, nn.Dropout)]
                 modes.update((group.name, mode) for mode in found)
         update(self, phase, *arguments)
@@ -122,3 +128,18 @@ def test_dropout_is_off_in_frozen_layers(home: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(Training, "_update", watching)
     fit_text(home, tmp_path / "run", method="last:2", epochs=1)
     assert modes == {("embeddings", False), ("block 0", False), ("block 1", False), ("block 2", True), ("head", True)}
+
+
+def test_a_frozen_layer_that_moves_only_in_the_copy_that_computes_is_noticed(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = Training._update
+
+    def nudging(self: Training, *arguments: Any) -> None:
+        update(self, *arguments)
+        with torch.no_grad():
+            self.job.working.module.get_parameter("backbone.encoder.layer.0.output.dense.weight")[0].mul_(1.1)
+
+    monkeypatch.setattr(Training, "_update", nudging)
+    with pytest.raises(FrozenMovedError, match=r"layer\.0\.output\.dense\.weight' changed in the copy"):
+        fit_text(home, tmp_path / "run", method="last:2", epochs=1, precision="bf16")

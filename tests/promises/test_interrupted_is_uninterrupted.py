@@ -4,20 +4,39 @@ place that matters; test_killed.py kills real processes."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
-from small import KillAt, Killed, essence, fit_images, fit_text, read_table, resume, table, text_model, write_table
+from small import (
+    BASE,
+    KillAt,
+    Killed,
+    essence,
+    fit_images,
+    fit_text,
+    read_table,
+    resume,
+    table,
+    text_model,
+    write_table,
+)
+from torch import Tensor
 
-from unfreeze.errors import CheckpointError, RunError
+from unfreeze.api import HookMaker, fit_recipe, recipe_of
+from unfreeze.cli import main
+from unfreeze.errors import CheckpointError, Interrupted, RunError
+from unfreeze.planning import make_plan
 from unfreeze.progress import Silent
 from unfreeze.run import Run
 from unfreeze.stack.cache import PROCESS_CACHE
 from unfreeze.train import loop
+from unfreeze.train.distillation import Distillation, head_of
 from unfreeze.train.files import read_json
+from unfreeze.train.hooks import Hook, LoopState
 
 Fit = Callable[..., Run]
 
@@ -243,6 +262,99 @@ def test_data_given_in_python_have_to_be_given_again(home: Path, tmp_path: Path)
         resume(tmp_path / "cut")
     resume(tmp_path / "cut", data=pairs)
     assert essence(tmp_path / "cut") == essence(whole.path)
+
+
+class Drift(Hook):
+    """Pulls the head's bias somewhere else at each update, from a state of its own."""
+
+    def __init__(self, strength: float) -> None:
+        self.strength = strength
+        self.seen = torch.zeros(())
+
+    def penalty(self, loop: LoopState) -> Tensor:
+        self.seen = self.seen + 1
+        return self.strength * (head_of(loop).bias - self.seen).square().sum()
+
+    def state(self) -> dict[str, Tensor]:
+        return {"seen": self.seen}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.seen = state["seen"]
+
+
+class Pull(Hook):
+    """The same without any state, so that no checkpoint tells of it."""
+
+    def penalty(self, loop: LoopState) -> Tensor:
+        return head_of(loop).bias.square().sum()
+
+
+def fit_with_hooks(home: Path, output: Path, hooks: HookMaker | None, update: int | None = None) -> Run | None:
+    """A run with hooks of its own, stopped at an update if one is given."""
+    options = {"model__dropout": 0.2, "ema": 0.8, "checkpoint_steps": 4, "epochs": 3, **BASE}
+    options |= {"target": "label", "split": "split", "method": "lp-ft", "output": output}
+    recipe, _ = recipe_of(home / "table.csv", str(home / "bert"), None, options)
+    PROCESS_CACHE.clear()
+    try:
+        return fit_recipe(recipe, progress=KillAt(update) if update else None, hooks=hooks)
+    except Killed:
+        return None
+
+
+HOOKS: dict[str, HookMaker] = {
+    "with and without state": lambda plan: [Drift(0.3), Pull()],
+    "without state": lambda plan: [Pull()],
+    "a distillation": lambda plan: [
+        Distillation(torch.randn(len(plan.feeds["train"]), 5, generator=torch.Generator().manual_seed(1)))
+    ],
+}
+
+
+@pytest.mark.parametrize("name", HOOKS)
+@pytest.mark.parametrize("update", [2, 11])
+def test_a_run_with_hooks_of_its_own_continues_with_them(home: Path, tmp_path: Path, name: str, update: int) -> None:
+    """Stopped before the first checkpoint and after some."""
+    whole = fit_with_hooks(home, tmp_path / "whole", HOOKS[name])
+    assert whole is not None
+    assert fit_with_hooks(home, tmp_path / "cut", HOOKS[name], update) is None
+    names = [type(hook).__name__ for hook in HOOKS[name](make_plan(whole.recipe))]
+    with pytest.raises(RunError, match=rf"hooks .* given in Python \({', '.join(names)}\).*resume\('.*cut', hooks=…\)"):
+        resume(tmp_path / "cut")
+    assert main(["resume", str(tmp_path / "cut")]) == 2
+    resume(tmp_path / "cut", hooks=HOOKS[name])
+    assert essence(tmp_path / "cut") == essence(whole.path)
+    assert whole.result["hooks"] == whole.hooks == names
+    plain = fit_with_hooks(home, tmp_path / "plain", None)
+    assert plain is not None
+    assert essence(plain.path)["weights"] != essence(whole.path)["weights"], "the hooks had no effect"
+
+
+def test_a_run_does_not_continue_with_other_hooks(home: Path, tmp_path: Path) -> None:
+    assert fit_with_hooks(home, tmp_path / "cut", HOOKS["without state"], 5) is None
+    assert fit_with_hooks(home, tmp_path / "plain", None, 5) is None
+    with pytest.raises(
+        RunError, match="was begun with the hooks Pull and cannot be continued with the hooks Drift, Pu"
+    ):
+        resume(tmp_path / "cut", hooks=HOOKS["with and without state"])
+    with pytest.raises(RunError, match="was begun with no hooks from Python and cannot be continued with the hooks Pu"):
+        resume(tmp_path / "plain", hooks=HOOKS["without state"])
+    resume(tmp_path / "cut", hooks=HOOKS["without state"])
+    resume(tmp_path / "plain")
+
+
+def test_an_interruption_says_what_has_to_be_given_again(home: Path, tmp_path: Path) -> None:
+    class CtrlC(Silent):
+        def step(self, step: int, loss: float, lr: float) -> None:
+            raise KeyboardInterrupt
+
+    pairs = [(text, label) for text, label, _ in read_table(home / "table.csv")]
+    recipe, objects = recipe_of(pairs, str(home / "bert"), None, {**BASE, "epochs": 2, "output": tmp_path / "cut"})
+    with pytest.raises(Interrupted, match=r"unfreeze\.resume\('.*cut', data=…, hooks=…\)$"):
+        fit_recipe(recipe, objects=objects, progress=CtrlC(), hooks=HOOKS["without state"])
+    with pytest.raises(Interrupted, match=r"unfreeze\.resume\('.*cut', data=…, hooks=…\)$"):
+        resume(tmp_path / "cut", data=pairs, progress=CtrlC(), hooks=HOOKS["without state"])
+    with pytest.raises(Interrupted, match=r"unfreeze resume .*plain$"):
+        fit_text(home, tmp_path / "plain", progress=CtrlC())
 
 
 def test_a_finished_run_is_left_alone(home: Path, tmp_path: Path) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from small import fit_images, fit_text, read_table, weights, write_table
+from torch import Tensor
 
+from unfreeze.models.pretrained import Batch
 from unfreeze.run import Run
 from unfreeze.stack.cache import PROCESS_CACHE
-from unfreeze.stack.features import FeatureStore
+from unfreeze.stack.replay import Replay
 from unfreeze.train import replaying
 from unfreeze.train.loop import Training
 
@@ -22,7 +24,9 @@ EPOCHS, ROWS, HELD_OUT, BATCH = 6, 44, 18, 8
 
 
 @pytest.fixture(autouse=True)
-def _nothing_kept() -> Iterator[None]:
+def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is there beforehand, and reading is free: tiny layers are cheaper to compute than to read back."""
+    monkeypatch.setattr(replaying, "FLOPS_PER_BYTE", {"cpu": 0})
     PROCESS_CACHE.clear()
     yield
     PROCESS_CACHE.clear()
@@ -38,7 +42,7 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         return lambda module, inputs, output: rows.update({part: len(output)})
 
     def watched(self: Training) -> Any:
-        module = self.job.stack.module
+        module = self.job.working.module
         hooks = [
             module.get_submodule("backbone.encoder.layer.0.intermediate").register_forward_hook(count("block 0")),
             module.get_submodule("head").register_forward_hook(count("head")),
@@ -94,7 +98,9 @@ def test_what_is_kept_is_found_by_content(
     filled: list[int] = []
     fill = replaying._fill
     monkeypatch.setattr(
-        replaying, "_fill", lambda job, replay, feed: filled.append(len(feed)) or fill(job, replay, feed)
+        replaying,
+        "_fill",
+        lambda job, levels, split, feed, views: filled.append(len(feed)) or fill(job, levels, split, feed, views),
     )
     fit_text(home, tmp_path / "one", method="head", epochs=4)
     assert filled == [ROWS, HELD_OUT]
@@ -112,7 +118,9 @@ def test_other_data_are_computed_again(
     filled: list[int] = []
     fill = replaying._fill
     monkeypatch.setattr(
-        replaying, "_fill", lambda job, replay, feed: filled.append(len(feed)) or fill(job, replay, feed)
+        replaying,
+        "_fill",
+        lambda job, levels, split, feed, views: filled.append(len(feed)) or fill(job, levels, split, feed, views),
     )
     fit_text(home, tmp_path / "one", method="head")
     (text, label, split), *rest = read_table(home / "table.csv")
@@ -156,14 +164,15 @@ def test_replayed_training_is_plain_training(home: Path, tmp_path: Path, name: s
 
 def spoiled(monkeypatch: pytest.MonkeyPatch, amount: float) -> None:
     """Every kept feature is a little wrong."""
-    close = FeatureStore.close
+    capture = replaying.capture_together
 
-    def spoil(self: FeatureStore) -> None:
-        close(self)
-        assert self._flat is not None
-        self._flat += amount * torch.cos(torch.arange(self._flat.numel())).view_as(self._flat)
+    def spoil(replays: Sequence[Replay], batch: Batch) -> list[list[Tensor]]:
+        return [
+            [kept + amount * torch.cos(torch.arange(kept.numel())).view_as(kept) for kept in features]
+            for features in capture(replays, batch)
+        ]
 
-    monkeypatch.setattr(FeatureStore, "close", spoil)
+    monkeypatch.setattr(replaying, "capture_together", spoil)
 
 
 def test_a_wrong_kept_value_is_caught_and_the_run_is_the_plain_one(
@@ -184,7 +193,7 @@ def test_without_the_check_a_wrong_value_would_change_the_result(
 ) -> None:
     plain = fit_text(home, tmp_path / "plain", method="last:2", epochs=3, replay=False)
     spoiled(monkeypatch, 0.1)
-    monkeypatch.setattr(replaying, "_verify", lambda job, replayed: None)
+    monkeypatch.setattr(replaying, "_verify", lambda replayed: None)
     run = fit_text(home, tmp_path / "run", method="last:2", epochs=3)
     assert not math.isclose(run.result["history"][-1]["loss"], plain.result["history"][-1]["loss"], rel_tol=1e-5)
 

@@ -22,7 +22,7 @@ OPEN = {
     *("data.separator", "data.encoding", "data.max_rows", "model.revision", "model.weights", "model.image_size"),
     *("model.channels", "model.max_length", "model.dropout", "model.pooling", "method.layer_decay"),
     *("training.micro_batch", "training.grad_clip", "training.early_stopping", "training.ema", "training.threads"),
-    *("training.checkpoint_steps", "output.folder", "method.name"),
+    *("training.checkpoint_steps", "training.cache_budget", "output.folder", "method.name"),
 }
 TEXT_ONLY, IMAGE_ONLY = {"model.max_length", "model.pooling"}, {"model.image_size", "model.channels"}
 

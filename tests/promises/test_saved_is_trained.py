@@ -11,10 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from small import essence, fit_images, fit_text, resume
+from torch import nn
 
 from unfreeze.errors import ReloadError
 from unfreeze.evaluation import finish
-from unfreeze.evaluation.gate import outputs_of
+from unfreeze.evaluation.gate import read_gate
+from unfreeze.evaluation.reading import exact, outputs_of
+from unfreeze.evaluation.state import differences, state_of
 from unfreeze.models.pretrained import Pretrained
 from unfreeze.run import Run
 
@@ -99,19 +102,82 @@ def test_buffers_are_part_of_it(home: Path, tmp_path: Path, monkeypatch: pytest.
     assert not (tmp_path / "run" / "result.json").exists()
 
 
+def a_row_that_no_sample_reads(tensors: Tensors) -> None:
+    tensors["backbone.embeddings.position_embeddings.weight"][-1] *= 2
+
+
+WITHOUT_EFFECT = {
+    "a row that is never read": (fit_text, a_row_that_no_sample_reads, "embeddings.position_embeddings.weight"),
+    "the sign of a zero": (fit_images, lambda t: t["backbone.bn1.bias"].neg_(), "backbone.bn1.bias"),
+    "a count": (fit_images, lambda t: t["backbone.bn1.num_batches_tracked"].add_(1), "bn1.num_batches_tracked"),
+}
+
+
+@pytest.mark.parametrize("change", WITHOUT_EFFECT)
+def test_what_no_output_shows_is_noticed(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    fit, spoil, name = WITHOUT_EFFECT[change]
+    tamper(monkeypatch, change_weights(spoil))
+    with pytest.raises(
+        ReloadError, match=rf"trained one: once loaded again, '\S*{name}' holds other values\. It"
+    ) as said:
+        fit(home, tmp_path / "run")
+    assert "outputs differ" not in str(said.value)
+    gate = read_gate(tmp_path / "run")
+    assert (gate["passed"], gate["difference"]) == (False, 0)
+    assert gate["state"].endswith(f"{name}' holds other values")
+    assert Run(tmp_path / "run").status == "failed"
+
+
+def test_a_buffer_that_is_not_saved_has_to_be_made_again_as_it_was(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BERT's own token types, which it leaves out of its state and reads only where a tokenizer gives none."""
+    save = finish.save
+
+    def changed(pretrained: Pretrained, folder: Path) -> None:
+        save(pretrained, folder)
+        assert "backbone.embeddings.token_type_ids" not in pretrained.module.state_dict()
+        pretrained.module.get_buffer("backbone.embeddings.token_type_ids").add_(1)
+
+    monkeypatch.setattr(finish, "save", changed)
+    with pytest.raises(ReloadError, match=r"'backbone\.embeddings\.token_type_ids' holds other values"):
+        fit_text(home, tmp_path / "run")
+
+
+def test_differences_name_what_is_missing_new_or_of_another_kind() -> None:
+    module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    before = state_of(module)
+    assert not list(differences(before, json.loads(json.dumps(state_of(module)))))
+    module[0] = nn.Linear(2, 4, bias=False)
+    module[1].running_mean = module[1].running_mean.double()
+    module.register_buffer("more", torch.zeros(0), persistent=False)
+    assert list(differences(before, state_of(module))) == [
+        "'0.weight' is float32 of shape (4, 2) instead of float32 of shape (3, 2)",
+        "'0.bias' is missing",
+        "'1.running_mean' is float64 of shape (3,) instead of float32 of shape (3,)",
+        "'more' is there and was not in training",
+    ]
+
+
 def test_a_fresh_process_reproduces_the_predictions(home: Path, tmp_path: Path) -> None:
     run = fit_text(home, tmp_path / "run", evaluation__gate="process")
     gate = run.result["gate"]
     assert (gate["process"], gate["passed"], gate["rows"]) == ("fresh", True, 6)
     assert gate["difference"] <= gate["tolerance"]
+    assert (gate["state"], gate["tensors"]) == ("identical", len(state_of(run.pretrained.module)))
+    assert "backbone.embeddings.position_ids" in json.loads((run.path / "gate" / "state.json").read_text())
     assert run.status == "finished"
-    reloaded = outputs_of(run.pretrained, ["good movie"])
-    predicted = run.predict(["good movie"])[0]["probabilities"]
+    reloaded = outputs_of(run.pretrained, exact(run.pretrained), ["good movie"])
+    predicted = run.predict(["good movie"], precision="float32")[0]["probabilities"]
     assert reloaded.softmax(-1).max().item() == pytest.approx(max(predicted.values()))
 
 
 def test_a_fresh_process_notices_damage(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tamper(monkeypatch, DAMAGE["the head"])
-    with pytest.raises(ReloadError, match="does not reproduce the trained one: on 6 rows"):
+    with pytest.raises(
+        ReloadError, match=r"(?s)does not reproduce the trained one: on 6 rows.*'head\.\S*weight' holds"
+    ):
         fit_text(home, tmp_path / "run", evaluation__gate="process")
     assert Run(tmp_path / "run").status == "failed"

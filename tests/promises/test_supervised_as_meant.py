@@ -81,7 +81,7 @@ def test_a_group_that_no_gradient_reaches(home: Path, tmp_path: Path, monkeypatc
 
 
 def test_a_frozen_group_that_would_get_a_gradient(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unfreeze.train.preflight.set_learning", lambda stack, learn: None)
+    monkeypatch.setattr("unfreeze.stack.frontier.set_learning", lambda stack, learn: None)
     assert "embeddings, block 0, block 1, block 2 are frozen but get a gradient" in refused(home, tmp_path / "run")
 
 

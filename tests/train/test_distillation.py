@@ -21,7 +21,7 @@ def loop_state(seed: int = 0) -> LoopState:
     torch.manual_seed(seed)
     module = nn.Sequential(nn.Linear(3, WIDTH), Head(WIDTH, 2))
     stack = build_stack(module, [GroupPattern("stem", r"0\."), GroupPattern("head", r"1\.")])
-    return LoopState(stack=stack, phase=PHASE)
+    return LoopState(stack=stack, working=stack, phase=PHASE)
 
 
 def inputs() -> Tensor:

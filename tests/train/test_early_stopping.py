@@ -12,7 +12,7 @@ from unfreeze.train.hooks import LoopState
 
 
 def loop_state() -> LoopState:
-    return LoopState(stack=cast(Any, None))
+    return LoopState(stack=cast(Any, None), working=cast(Any, None))
 
 
 def epochs_until_stop(hook: EarlyStopping, loop: LoopState, scores: Sequence[float]) -> int:

@@ -19,7 +19,7 @@ def loop_state() -> LoopState:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
     stack = build_stack(module, [GroupPattern("stem", r"[01]\."), GroupPattern("head", r"2\.")])
-    return LoopState(stack=stack)
+    return LoopState(stack=stack, working=stack)
 
 
 def begin(hook: ExponentialAverage, loop: LoopState, phase: Phase, index: int) -> None:

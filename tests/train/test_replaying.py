@@ -24,6 +24,7 @@ from unfreeze.train.hooks import Hook
     ],
 )
 def test_the_note_says_why_not(home: Path, tmp_path: Path, options: dict[str, object], note: str | None) -> None:
+    PROCESS_CACHE.clear()
     run = fit_text(home, tmp_path / "run", **options)
     found = [text for text in run.result["notes"] if "computed plainly" in text]
     assert len(found) == (note is not None)
@@ -46,13 +47,10 @@ def test_a_hook_that_changes_batches_is_not_passed_over(
     assert any("a technique changes the batches" in note for note in run.result["notes"])
 
 
-def test_features_that_do_not_fit_into_memory_are_not_kept(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_features_that_do_not_fit_into_memory_are_not_kept(home: Path, tmp_path: Path) -> None:
     PROCESS_CACHE.clear()
-    monkeypatch.setattr(replaying, "MEMORY_SHARE", 1e-9)
-    run = fit_text(home, tmp_path / "run", method="head", epochs=2)
-    assert any("their features would take" in note and "GB are free" in note for note in run.result["notes"])
+    run = fit_text(home, tmp_path / "run", method="head", epochs=3, cache_budget="1kb")
+    assert any("their features would take" in note and "cache_budget" in note for note in run.result["notes"])
 
 
 @pytest.mark.parametrize("rows", ["cut", "one word"])
@@ -72,3 +70,64 @@ def test_pictures_are_kept_too(home: Path, tmp_path: Path) -> None:
     run = fit_images(home, tmp_path / "run", method="last:2", augment=[], epochs=2)
     assert run.result["notes"] == []
     assert PROCESS_CACHE.bytes > 0
+
+
+def test_tiny_layers_are_cheaper_to_compute_than_to_read_back(home: Path, tmp_path: Path) -> None:
+    PROCESS_CACHE.clear()
+    phases = [{"learn": ["block 0", "block 1", "block 2", "head"], "epochs": 3}]
+    run = fit_text(home, tmp_path / "run", method=None, epochs=None, phases=phases)
+    assert any("they are cheaper to compute than to read back" in note for note in run.result["notes"])
+
+
+def test_one_pass_serves_the_frontiers_of_later_phases(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradual unfreezing reads each row once through the frozen network, though every phase has its own frontier."""
+    monkeypatch.setattr(replaying, "FLOPS_PER_BYTE", {"cpu": 0})
+    PROCESS_CACHE.clear()
+    passes: list[tuple[int, int]] = []
+    fill = replaying._fill
+
+    def counted(job: Any, levels: Any, split: str, feed: Any, views: int) -> Any:
+        passes.append((len(levels), len(feed)))
+        return fill(job, levels, split, feed, views)
+
+    monkeypatch.setattr(replaying, "_fill", counted)
+    run = fit_text(home, tmp_path / "run", method="gradual:3", epochs=3)
+    assert run.result["notes"] == []
+    assert passes == [(2, run.manifest.rows["train"]), (2, run.manifest.rows["validation"])]
+
+
+def test_features_of_later_phases_wait_until_what_they_depend_on_has_learned(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaying, "FLOPS_PER_BYTE", {"cpu": 0})
+    PROCESS_CACHE.clear()
+    passes: list[int] = []
+    fill = replaying._fill
+
+    def counted(job: Any, levels: Any, *rest: Any) -> Any:
+        passes.append(len(levels))
+        return fill(job, levels, *rest)
+
+    monkeypatch.setattr(replaying, "_fill", counted)
+    phases = [{"learn": "block 1", "epochs": 2}, {"learn": "head", "epochs": 3}]
+    run = fit_text(home, tmp_path / "run", method=None, epochs=None, phases=phases)
+    assert run.result["notes"] == []
+    assert passes == [1, 1, 1, 1]
+
+
+def test_versions_of_augmented_pictures_are_kept(home: Path, tmp_path: Path) -> None:
+    PROCESS_CACHE.clear()
+    options = {"method": "head", "augment": ["flip", "crop:0.5"], "epochs": 6}
+    run = fit_images(home, tmp_path / "run", **options, cached_views=3)
+    assert run.result["notes"] == []
+    plain = fit_images(home, tmp_path / "plain", **options)
+    assert any("augmentation changes the inputs" in note for note in plain.result["notes"])
+    assert plain.recipe.training.cached_views == 0
+
+
+def test_many_epochs_over_frozen_layers_keep_versions_by_themselves(home: Path, tmp_path: Path) -> None:
+    run = fit_images(home, tmp_path / "run", method="head", augment=["flip"], epochs=8)
+    assert run.recipe.training.cached_views == 4
+    assert run.result["notes"] == []

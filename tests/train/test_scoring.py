@@ -40,9 +40,9 @@ def test_each_row_is_scored_once_whatever_the_batch_size(home: Path) -> None:
             assert not outputs.requires_grad
             seen.update(zip(rows, outputs.clone(), strict=True))  # type: ignore[call-overload]
 
-        job.stack.module.train()
+        job.working.module.train()
         scorer = score(job, job.validation, keep=keep)
-        assert not job.stack.module.training
+        assert not job.working.module.training
         assert sorted(seen) == list(range(18))
         targets = job.validation.targets
         right = sum(int(outputs.argmax() == targets[row]) for row, outputs in seen.items())

@@ -136,3 +136,19 @@ def test_one_metric_ranks_all_runs(things: dict[str, Path]) -> None:
     scores = [row["test"]["accuracy"]["value"] for row in table_]
     assert scores == sorted(scores, reverse=True)
     assert {row["metric"] for row in unfreeze.compare([other.path, things["run"]])} == {"nll"}
+
+
+def test_runs_with_other_labels_are_not_compared(things: dict[str, Path]) -> None:
+    three = [(text, ("good", "bad", "meh")[i % 3]) for i, (text, _) in enumerate(rows(36))]
+    other = fit(things, three, output="other").path
+    with pytest.raises(errors.RunError, match=r"different labels: only 'other' knows 'meh'\. Their figures do not"):
+        unfreeze.compare([things["run"], other])
+    many = fit(things, [(f"{text} so", f"label {i % 8}") for i, (text, _) in enumerate(rows(48))], output="many").path
+    said = rf"only 'other' knows 'bad', 'good', 'meh'; only '{many}' knows 'label 0', .* 'label 4' and 3 more\."
+    with pytest.raises(errors.RunError, match=said):
+        unfreeze.compare([other, other, many])
+
+
+def test_runs_on_other_test_rows_are_told_apart(things: dict[str, Path]) -> None:
+    other = fit(things, [(f"{text} indeed", label) for text, label in rows(36)], output="other").path
+    assert [row["same_test"] for row in unfreeze.compare([things["run"], other])] == [False, False]

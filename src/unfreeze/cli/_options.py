@@ -34,6 +34,7 @@ FLAGS = {
     "test": "data.test",
     "max-rows": "data.max_rows",
     "device": "training.device",
+    "cache-budget": "training.cache_budget",
     "output": "output.folder",
 }
 """Flags that take a value. Every other option is reached by --set."""

@@ -14,12 +14,17 @@ RUN = Annotated[str, typer.Argument(metavar="RUN", help="the folder of a finishe
 DATA = Annotated[str, typer.Argument(metavar="DATA", help="labelled data of the same form", show_default=False)]
 
 
-def evaluate(run: RUN, data: DATA, json: JSON = False) -> None:
+PRECISION = Annotated[
+    str, typer.Option("--precision", help="arithmetic: auto (what this machine is fast in), bf16 or float32")
+]
+
+
+def evaluate(run: RUN, data: DATA, precision: PRECISION = "auto", json: JSON = False) -> None:
     """Score RUN on labelled DATA, with 95 % intervals."""
     from unfreeze import api
 
     with only_document(json):
-        scores = api.load(run).evaluate(data)
+        scores = api.load(run).evaluate(data, precision=precision)
     if json:
         emit(scores)
     else:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unfreeze.cli._options import JSON, takes_recipe
+from unfreeze.cli._options import JSON, QUIET, takes_recipe
 from unfreeze.cli._output import emit, only_document, show
 from unfreeze.cli.tables import plan_summary, plan_table, reasons_table
 from unfreeze.progress import choose
@@ -18,7 +18,7 @@ DUMP = Annotated[
 
 
 @takes_recipe()
-def plan(recipe: Recipe, dump_phases: DUMP = False, json: JSON = False) -> None:
+def plan(recipe: Recipe, dump_phases: DUMP = False, quiet: QUIET = False, json: JSON = False) -> None:
     """Show what fit would do, without training.
 
     The layer groups, which of them learn when and how fast, and every default with its reason.
@@ -26,7 +26,7 @@ def plan(recipe: Recipe, dump_phases: DUMP = False, json: JSON = False) -> None:
     from unfreeze import api
 
     with only_document(json or dump_phases):
-        made = api.plan_recipe(recipe, progress=choose(as_json=json, quiet=dump_phases))
+        made = api.plan_recipe(recipe, progress=choose(quiet=quiet or dump_phases, as_json=json))
     if dump_phases:
         from unfreeze.methods import dump_phases as dump
 
@@ -37,7 +37,17 @@ def plan(recipe: Recipe, dump_phases: DUMP = False, json: JSON = False) -> None:
         show(plan_table(made), *plan_summary(made), reasons_table(made))
 
 
-FIELDS = ("recipe", "reasons", "phases", "layers", "notes", "preflight", "steps_per_epoch", "total_parameters")
+FIELDS = (
+    "recipe",
+    "reasons",
+    "phases",
+    "layers",
+    "notes",
+    "preflight",
+    "replay",
+    "steps_per_epoch",
+    "total_parameters",
+)
 
 
 def _document(made: Any) -> dict[str, Any]:

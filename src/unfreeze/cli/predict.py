@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json as json_format
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ import typer
 
 from unfreeze.cli._options import JSON
 from unfreeze.cli._output import emit, note, only_document, plain, show
-from unfreeze.cli.evaluate import RUN
+from unfreeze.cli.evaluate import PRECISION, RUN
 from unfreeze.cli.tables import predictions_table, words
 from unfreeze.errors import RunError
 from unfreeze.progress import counted
@@ -21,13 +22,22 @@ FILE = Annotated[
     str, typer.Argument(metavar="FILE", help="a table, an image or a folder of images", show_default=False)
 ]
 OUTPUT = Annotated[
-    Path | None, typer.Option("--output", metavar="FILE", help="write all to a .csv or .jsonl file", show_default=False)
+    Path | None,
+    typer.Option(
+        "--output",
+        metavar="FILE",
+        help="write all to a .csv or .jsonl file; in .csv a ' is put before what a spreadsheet would run as formula",
+        show_default=False,
+    ),
 ]
 
 MOST_SHOWN = 20
 
+FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 
-def predict(run: RUN, file: FILE, output: OUTPUT = None, json: JSON = False) -> None:
+
+def predict(run: RUN, file: FILE, output: OUTPUT = None, precision: PRECISION = "auto", json: JSON = False) -> None:
     """Predict with RUN for every row of FILE."""
     if output is not None and output.suffix.lower() not in {".csv", ".jsonl"}:
         raise RunError(f"--output must end in .csv or .jsonl. Got '{output}' instead.")
@@ -36,7 +46,7 @@ def predict(run: RUN, file: FILE, output: OUTPUT = None, json: JSON = False) -> 
     from unfreeze import api
 
     with only_document(json):
-        rows, left_out = api.load(run).predict_all(file)
+        rows, left_out = api.load(run).predict_all(file, precision=precision)
     if output is not None:
         _write(rows, output)
     if left_out:
@@ -75,9 +85,19 @@ def _write(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             flat = [_flat(row) for row in rows]
             writer = csv.DictWriter(file, list(dict.fromkeys(name for row in flat for name in row)))
             writer.writeheader()
-            writer.writerows(flat)
+            writer.writerows({name: _harmless(value) for name, value in row.items()} for row in flat)
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror or error}).") from None
+
+
+def _harmless(value: Any) -> Any:
+    """A text that begins as a formula with an apostrophe before it; numbers, also those written as texts, as they are.
+
+    Source: OWASP, CSV Injection. Spreadsheet programs run such cells when they open the file.
+    """
+    if isinstance(value, str) and FORMULA.match(value) and not NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def plan_summary(plan: Any) -> list[Text]:
         words(f"Data: {rows}; task: {manifest.task} ({manifest.task_reason})"),
         words(f"{plan.steps_per_epoch:,} updates per epoch."),
     ]
+    lines += [words(f"replay: {line}") for line in plan.replay]
     lines += [words(f"check: {line}", "dim") for line in plan.preflight]
     lines += [words(f"note: {line}", "yellow") for line in plan.notes]
     return lines
@@ -185,9 +186,10 @@ def result_parts(result: Mapping[str, Any]) -> list[Table | Text]:
     parts: list[Table | Text] = [result_table(result)]
     gate = result.get("gate")
     if gate:
-        reproduced = f"{gate['rows']} predictions (largest difference {gate['difference']:.1g})"
         where = "a fresh process" if gate["process"] == "fresh" else "this process"
-        parts.append(words(f"The saved model was loaded in {where} and reproduced {reproduced}."))
+        same = f"the same {gate['tensors']:,} tensors and " if "tensors" in gate else ""
+        found = f"{same}the same {gate['rows']} predictions (largest difference {gate['difference']:.1g})"
+        parts.append(words(f"Loaded in {where}, the saved model has {found}."))
     if result.get("seconds") is not None:
         parts.append(words(f"{result['seconds']:,.0f} seconds in all."))
     return parts

@@ -20,12 +20,12 @@ from unfreeze.tasks._task import Scorer
 from unfreeze.train.feed import Feed
 from unfreeze.train.files import finite, full_disk_said, write_bytes
 from unfreeze.train.job import Job
-from unfreeze.train.loop import Progressed
+from unfreeze.train.loop import Training
 from unfreeze.train.scoring import score
 
 
 def evaluate_and_save(
-    job: Job, test: Feed | None, at: Progressed, trained_seconds: float, progress: Progress
+    job: Job, test: Feed | None, training: Training, trained_seconds: float, progress: Progress
 ) -> dict[str, Any]:
     """Score the best weights on validation and test, beside the simplest alternative; save; pass the gate.
 
@@ -39,9 +39,12 @@ def evaluate_and_save(
     ReloadError
         If the saved model does not reproduce the trained one.
     """
+    at = training.at
     progress.stage("scoring")
     figures = {
-        "validation": {} if job.validation is None else _figures(job, score(job, job.validation, exact=True)),
+        "validation": {}
+        if job.validation is None
+        else _figures(job, score(job, job.validation, training.validation_features())),
         "test": {} if test is None or not len(test) else _test_figures(job, test),
     }
     baseline = _baseline(job, test if test is not None and len(test) else job.validation)
@@ -94,7 +97,7 @@ def _test_figures(job: Job, test: Feed) -> dict[str, dict[str, float | None]]:
     def keep(rows: Sequence[int], outputs: Tensor) -> None:
         decoded.update(zip(rows, job.task.decode(outputs, job.manifest), strict=True))
 
-    scorer = score(job, test, keep=keep, exact=True)
+    scorer = score(job, test, keep=keep)
     _write_predictions(job.folder / "predictions.jsonl", test, decoded)
     return _figures(job, scorer)
 

@@ -1,7 +1,9 @@
-"""The reload gate: a fresh process loads the saved model and must reproduce the predictions.
+"""The reload gate: a fresh process loads the saved model, which must be the trained one and predict as it did.
 
 `python -m unfreeze.evaluation.gate RUN` is that process. What it needs stands in `RUN/gate`: a sample of
-inputs as the data layer gave them, and the outputs of the trained model before it was saved.
+inputs as the data layer gave them, the trained model's outputs for them, and a digest of each of its parameters and
+buffers. Outputs alone would not do: many tensors (rows of a table that no sample reads, a BatchNorm's count) cannot
+change them.
 """
 
 from __future__ import annotations
@@ -10,64 +12,55 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unfreeze.data.manifest import Examples, ImageRef, Input
 from unfreeze.errors import ReloadError
+from unfreeze.evaluation.reading import exact, outputs_of
+from unfreeze.evaluation.state import differences, state_of
 from unfreeze.models.pretrained import Pretrained
-from unfreeze.train.feed import encode_all, to_device
 from unfreeze.train.files import read_json, write_bytes, write_json
-from unfreeze.train.order import reading_batches
 
-ENCODED_TOGETHER = 1000
-"""Inputs that are encoded, and sorted by length, at a time: images of a large prediction must not all be in memory."""
+IDENTICAL = "identical"
+
+BATCH = 16
+"""Inputs that are read at a time."""
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """How closely a reloaded model reproduced the outputs. `difference` is relative to the outputs' scale."""
+    """How closely a reloaded model reproduced the outputs, and whether it is the trained one to the bit.
+
+    `difference` is relative to the outputs' scale. `state` is "identical", or what is wrong with the first that
+    differs of the `tensors` parameters and buffers.
+    """
 
     rows: int
     difference: float
     tolerance: float
     process: str
+    tensors: int
+    state: str
     passed: bool
 
 
-@torch.inference_mode()
-def outputs_of(pretrained: Pretrained, inputs: Sequence[Input], batch_size: int = 16) -> Tensor:
-    """Outputs of shape (rows, outputs) in float32 on the CPU, in eval mode and in the order of the inputs."""
-    pretrained.module.eval()
-    preprocess = pretrained.preprocess
-    device = next(pretrained.module.parameters()).device
-    found: list[Tensor] = []
-    order: list[int] = []
-    for start in range(0, len(inputs), ENCODED_TOGETHER):
-        samples = encode_all(preprocess, inputs[start : start + ENCODED_TOGETHER])
-        for rows in reading_batches([preprocess.length(sample) for sample in samples], batch_size):
-            batch = to_device(preprocess.collate([samples[row] for row in rows]), device)
-            found.append(pretrained.module(**batch).float().cpu())
-            order.extend(start + row for row in rows)
-    if not found:
-        return torch.zeros(0, pretrained.spec["outputs"])
-    return torch.cat(found)[torch.tensor(order).argsort()]
-
-
 def write_gate(folder: Path, pretrained: Pretrained, examples: Examples, rows: int) -> None:
-    """Keep a sample of inputs, spread over the examples, and the trained model's outputs for them."""
+    """Keep a sample of inputs, spread over the examples, and the trained model's outputs and digests for them."""
     folder.mkdir(parents=True, exist_ok=True)
     count = min(rows, len(examples))
     chosen = [examples.inputs[index * len(examples) // count] for index in range(count)]
     lines = "".join(json.dumps(_to_json(item), ensure_ascii=False) + "\n" for item in chosen)
     write_bytes(folder / "inputs.jsonl", lines.encode())
-    save_file({"outputs": outputs_of(pretrained, chosen)}, folder / "outputs.safetensors")
+    outputs = outputs_of(pretrained, exact(pretrained), chosen, BATCH)
+    save_file({"outputs": outputs}, folder / "outputs.safetensors")
+    # After the outputs, as the reloaded model's: some architectures make buffers anew for the lengths that they read.
+    write_json(folder / "state.json", state_of(pretrained.module))
 
 
 def pass_gate(run: Path, *, tolerance: float, fresh_process: bool) -> GateResult:
@@ -76,17 +69,27 @@ def pass_gate(run: Path, *, tolerance: float, fresh_process: bool) -> GateResult
     Raises
     ------
     ReloadError
-        If the model cannot be loaded or its outputs differ by more than the tolerance.
+        If the model cannot be loaded, any of its parameters and buffers is not the trained one's, or its outputs
+        differ by more than the tolerance.
     """
     result = _in_process(run, tolerance) if not fresh_process else _in_fresh_process(run, tolerance)
     write_json(run / "gate" / "result.json", asdict(result))
     if not result.passed:
         raise ReloadError(
-            f"The saved model does not reproduce the trained one: on {result.rows} rows outputs differ by "
-            f"{result.difference:.1e} of their scale, more than {result.tolerance:.0e}. It stays in '{run / 'model'}' "
-            "for inspection; the run is not finished."
+            f"The saved model does not reproduce the trained one: {'; '.join(_complaints(result))}. It stays in "
+            f"'{run / 'model'}' for inspection; the run is not finished."
         )
     return result
+
+
+def _complaints(result: GateResult) -> Iterator[str]:
+    if not result.difference <= result.tolerance:
+        yield (
+            f"on {result.rows} rows outputs differ by {result.difference:.1e} of their scale, more than "
+            f"{result.tolerance:.0e}"
+        )
+    if result.state != IDENTICAL:
+        yield f"once loaded again, {result.state}"
 
 
 def _in_process(run: Path, tolerance: float, process: str = "inline") -> GateResult:
@@ -99,12 +102,20 @@ def _in_process(run: Path, tolerance: float, process: str = "inline") -> GateRes
         reloaded = load(run / "model")
     except Exception as error:  # whatever is wrong with the files: what was saved is not what was trained
         raise ReloadError(f"The saved model cannot be loaded: {error}") from error
-    found = outputs_of(reloaded, inputs)
+    difference = _difference(outputs_of(reloaded, exact(reloaded), inputs, BATCH), expected)
+    trained = read_json(run / "gate" / "state.json")
+    wrong = list(differences(trained, state_of(reloaded.module)))
+    more = f" (and {len(wrong) - 1} more of {len(trained)} tensors differ)" if len(wrong) > 1 else ""
+    state = wrong[0] + more if wrong else IDENTICAL
+    passed = difference <= tolerance and not wrong
+    return GateResult(len(inputs), difference, tolerance, process, len(trained), state, passed)
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    """The largest difference of any output, relative to the outputs' scale."""
     if found.shape != expected.shape:
-        return GateResult(len(inputs), float("inf"), tolerance, process, False)
-    scale = float(expected.abs().max().clamp(min=1e-6))
-    difference = float((found - expected).abs().max()) / scale
-    return GateResult(len(inputs), difference, tolerance, process, difference <= tolerance)
+        return float("inf")
+    return float((found - expected).abs().max()) / float(expected.abs().max().clamp(min=1e-6))
 
 
 def _in_fresh_process(run: Path, tolerance: float) -> GateResult:

@@ -77,5 +77,5 @@ def first_shared(module: nn.Module) -> dict[str, Tensor]:
 def seeded(seed: int) -> Iterator[None]:
     """A block whose new weights follow from the seed alone; the global generator is put back afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         yield

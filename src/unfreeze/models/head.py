@@ -18,7 +18,8 @@ class Head(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Features of shape (rows, width) to outputs of shape (rows, outputs)."""
-        return super().forward(self.dropout(input))
+        # The head computes in its own type, float32, whatever the layers below it compute in.
+        return super().forward(self.dropout(input.to(self.weight.dtype)))
 
 
 def initialise(head: nn.Linear, seed: int) -> None:

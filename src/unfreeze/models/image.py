@@ -7,11 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unfreeze import _torchvision  # noqa: F401  (before timm)
 from unfreeze.errors import ModelError
-from unfreeze.models import (
-    _torchvision,  # noqa: F401  (before timm)
-    tiny_cnn,  # noqa: F401  (registers the embedded network)
-)
+from unfreeze.models import tiny_cnn  # noqa: F401  (registers the embedded network)
 from unfreeze.models._state import seeded
 from unfreeze.models.families import family_of_timm, specialise
 from unfreeze.models.head import Head, initialise

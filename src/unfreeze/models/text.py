@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unfreeze import _torchvision  # noqa: F401  (before transformers)
 from unfreeze.errors import ModelError
-from unfreeze.models import _torchvision  # noqa: F401  (before transformers)
 from unfreeze.models._state import no_fit, seeded
 from unfreeze.models.families import family_of_config
 from unfreeze.models.head import Head, initialise

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from unfreeze.models import _torchvision  # noqa: F401  (before timm)
+from unfreeze import _torchvision  # noqa: F401  (before timm)
 
 ARCHITECTURE = "unfreeze_tiny_cnn"
 CHANNELS = (32, 64, 128, 256)

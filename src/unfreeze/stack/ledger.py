@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unfreeze.errors import FrozenMovedError
 from unfreeze.stack.groups import LayerStack
+from unfreeze.stack.working import Working
 
 
 def tensor_digest(tensor: Tensor) -> bytes:
@@ -48,3 +49,16 @@ def check_frozen(stack: LayerStack, before: Mapping[str, str], phase: str) -> No
             f"In phase '{phase}' frozen layer groups changed: {', '.join(moved)}. "
             "Their parameters and buffers should hash the same before and after."
         )
+
+
+def check_copy(working: Working, names: Collection[str], phase: str) -> None:
+    """Compare frozen groups of the copy that computes with the master's.
+
+    Raises
+    ------
+    FrozenMovedError
+        Naming the first parameter that is not the master's.
+    """
+    moved = working.unfaithful(names)
+    if moved is not None:
+        raise FrozenMovedError(f"In phase '{phase}' the frozen parameter '{moved}' changed in the copy that computes.")

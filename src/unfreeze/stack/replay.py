@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torch.utils.flop_counter import FlopCounterMode
 
 from unfreeze.models.pretrained import Batch
 from unfreeze.stack.frontier import frontier, learning_modules
@@ -144,7 +145,9 @@ def _prepare(stack: LayerStack, learn: Collection[str], first: Batch, second: Ba
     _require_owned(stack, learn, owned)
     calls = _trace(module, first)
     positions = {child: index for index, (child, _) in reversed(list(enumerate(calls)))}
-    reached = [(positions[child], name, child) for name, child in owned if child in positions]
+    # What owns a group may never be called itself, as an nn.ModuleList; what is called first inside it counts then.
+    inside = [item for name, child in owned for item in child.named_modules(prefix=name)]
+    reached = [(positions[child], name, child) for name, child in inside if child in positions]
     if not reached:
         raise NotReplayable("no learning module is called in the forward pass")
     _, entry_name, entry = min(reached, key=lambda item: item[0])
@@ -160,12 +163,12 @@ def _prepare(stack: LayerStack, learn: Collection[str], first: Batch, second: Ba
     stored, constant = _differing(plain[0], hollow, plain[1], shapes)
     replay = Replay(module, entry, entry_name, passing, stored, constant)
     for batch in (first, second):
-        check_replay(replay, batch)
+        check_replay(replay, batch, replay.capture(batch))
     return replay
 
 
-def check_replay(replay: Replay, batch: Batch, tolerance: float = 1e-5) -> None:
-    """Compare replayed outputs with those of the plain forward, relative to their scale.
+def check_replay(replay: Replay, batch: Batch, features: Sequence[Tensor], tolerance: float = 1e-5) -> None:
+    """Compare outputs from features of a batch with those of the plain forward, relative to their scale.
 
     Raises
     ------
@@ -173,7 +176,7 @@ def check_replay(replay: Replay, batch: Batch, tolerance: float = 1e-5) -> None:
         If they differ by more than `tolerance`.
     """
     expected = replay.module(**batch)
-    found = replay.forward(batch, replay.capture(batch))
+    found = replay.forward(batch, features)
     scale = float(expected.abs().max().clamp(min=1e-6))
     worst = float((expected - found).abs().max()) / scale
     if not worst <= tolerance:
@@ -276,6 +279,39 @@ def _dimension(first: int, second: int, one: Shape, two: Shape) -> Dimension:
         slope = (second - first) // growth
         return Dimension(first - slope * one.length, length=slope)
     raise NotReplayable(f"a frozen module returns sizes ({first}, {second}) that follow neither rows nor length")
+
+
+def capture_together(replays: Sequence[Replay], batch: Batch) -> list[list[Tensor]]:
+    """What has to be kept for several frontiers of one module, from one pass up to the highest of them."""
+    if len(replays) == 1:
+        return [replays[0].capture(batch)]
+    kept: dict[nn.Module, list[Tensor]] = {}
+
+    def catch(entry: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        leaves = pytree.tree_leaves((args, kwargs))
+        replay = by_entry[entry]
+        # Copies, since the modules above go on working with these and may do so in place.
+        kept[entry] = [_rows_first(leaves[index], template).clone() for index, template in replay.stored.items()]
+        if len(kept) == len(by_entry):
+            raise _Reached
+
+    by_entry = {replay.entry: replay for replay in replays}
+    hooks = [entry.register_forward_pre_hook(catch, with_kwargs=True) for entry in by_entry]
+    try:
+        replays[0].module(**batch)
+    except _Reached:
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [kept[replay.entry] for replay in replays]
+
+
+def flops_below(replay: Replay, batch: Batch) -> int:
+    """Floating-point operations of products and convolutions in the frozen part, for a batch."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        replay.capture(batch)
+    return int(counter.get_total_flops())
 
 
 class _Reached(Exception):

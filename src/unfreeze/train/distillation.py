@@ -52,7 +52,7 @@ class Distillation(Hook):
             width = head_of(loop).in_features
             self._make(width)
         assert self.projection is not None
-        self.projection.to(next(loop.stack.module.parameters()).device)
+        self.projection.to(next(loop.working.module.parameters()).device)
 
     def before_step(self, loop: LoopState) -> None:
         """Look at what enters the head, for this update only."""
@@ -102,7 +102,7 @@ class Distillation(Hook):
 
     def _make(self, width: int) -> None:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.default_generator.manual_seed(self.seed)
             self.projection = nn.Linear(width, self.teacher.shape[1])
         self.optimizer = torch.optim.Adam(self.projection.parameters(), self.lr)
 
@@ -112,4 +112,4 @@ class Distillation(Hook):
 
 def head_of(loop: LoopState) -> Head:
     """The new head of the network in training."""
-    return next(module for module in loop.stack.module.modules() if isinstance(module, Head))
+    return next(module for module in loop.working.module.modules() if isinstance(module, Head))

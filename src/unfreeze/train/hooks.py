@@ -20,9 +20,11 @@ class LoopState:
     """What the loop knows, for hooks to read. `step` counts updates over the whole run, `epoch` whole
     epochs over the whole run, `phase_epoch` those of this phase. `validation` holds the latest figures,
     `score` the selection metric turned so that more is better, `best` its best so far in the run. `loss` and
-    `lr` are those of the latest update (`lr` of the topmost group that learns)."""
+    `lr` are those of the latest update (`lr` of the topmost group that learns). `stack` is the master, whose weights
+    are trained; `working` is the stack that computes, whose modules are called."""
 
     stack: LayerStack
+    working: LayerStack
     phase: Phase | None = None
     phase_index: int = 0
     step: int = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,23 +11,28 @@ import torch
 
 from unfreeze.data.manifest import Manifest
 from unfreeze.methods import Phase
-from unfreeze.models.pretrained import Pretrained
+from unfreeze.models.pretrained import Batch, Pretrained
 from unfreeze.progress import Progress
 from unfreeze.recipe import Recipe
 from unfreeze.stack.groups import LayerStack
+from unfreeze.stack.working import Working
 from unfreeze.tasks._task import LossOptions, Task
-from unfreeze.train.feed import Feed
+from unfreeze.train.feed import Feed, to_device
 from unfreeze.train.hooks import Hook
 
 
 @dataclass
 class Job:
-    """A run about to be trained. `recipe` is resolved: no field that training reads is None."""
+    """A run about to be trained. `recipe` is resolved: no field that training reads is None.
+
+    `stack` is the master, which is trained, checked and saved; `working` computes for it.
+    """
 
     recipe: Recipe
     manifest: Manifest
     pretrained: Pretrained
     stack: LayerStack
+    working: Working
     task: Task
     phases: Sequence[Phase]
     train: Feed
@@ -68,11 +72,14 @@ class Job:
         ever = {name for phase in self.phases for name in phase.learn}
         return tuple(name for name in self.stack.names if name in ever)
 
-    def arithmetic(self) -> AbstractContextManager[object]:
-        """The precision of forward and backward passes."""
-        if self.recipe.training.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
+    @property
+    def reads_text(self) -> bool:
+        """Whether rows are sequences of tokens."""
+        return self.manifest.modality == "text"
+
+    def batch(self, batch: Batch) -> Batch:
+        """A batch where and as the working module reads it."""
+        return self.working.laid_out(to_device(batch, self.device))
 
     def note(self, message: str) -> None:
         """Say something that the user should know, once."""

@@ -22,11 +22,10 @@ from unfreeze.optim.groups import parameter_groups
 from unfreeze.optim.optimizers import OPTIMIZERS
 from unfreeze.optim.schedules import SCHEDULES, rate_factor
 from unfreeze.recipe import TrainingRecipe
-from unfreeze.stack.frontier import set_learning, set_modes
-from unfreeze.stack.ledger import check_frozen, group_digests
+from unfreeze.stack.frontier import frontier, set_modes
+from unfreeze.stack.ledger import check_copy, check_frozen, group_digests
 from unfreeze.tasks._task import Loss
 from unfreeze.train.checkpoint import Checkpoint, cpu, flatten, load_checkpoint, save_checkpoint, unflatten
-from unfreeze.train.feed import to_device
 from unfreeze.train.files import finite, write_bytes
 from unfreeze.train.hooks import LoopState
 from unfreeze.train.job import Job
@@ -67,8 +66,9 @@ class Training:
         self.at = Progressed()
         self.best: dict[str, Tensor] = {}
         self.optimizer = make_optimizer(job)
-        self.loop = LoopState(stack=job.stack)
+        self.loop = LoopState(stack=job.stack, working=job.working.stack)
         self.checkpoints = job.folder / "checkpoints"
+        self.replayed: dict[int, Replayed] = {}
         self._saved_at = time.monotonic()
 
     def run(self) -> Progressed:
@@ -86,26 +86,38 @@ class Training:
                 self.at.phase += 1
                 self.at.phase_step, self.at.phase_epoch, self.at.stalls = 0, 0, 0
                 self.at.phase_best, self.at.phase_over, self.at.frozen = -math.inf, False, {}
-        set_learning(self.job.stack, ())
+        self.job.working.set_learning(())
         self.job.stack.module.eval()
         if self.best:
             put(self.job, self.best)
         return self.at
 
+    def validation_features(self) -> Replayed | None:
+        """Kept features of the validation split from which the best weights can be scored, if there are any.
+
+        Those of the last phase are, where nothing below its frontier has learned in any phase.
+        """
+        below = self.job.stack.names[: frontier(self.job.stack.names, self.job.phases[-1].learn)]
+        if set(below) & set(self.job.learned) or self.at.phase < len(self.job.phases):
+            return None
+        return self.replayed.get(id(self.job.validation))
+
     def _run_phase(self, phase: Phase, stop: StopRequest) -> None:
         job, at = self.job, self.at
         steps = job.steps(phase)
-        set_learning(job.stack, phase.learn)
+        job.working.set_learning(phase.learn)
+        job.working.refresh(job.learned)
         frozen = [name for name in job.stack.names if name not in phase.learn]
         at.frozen = at.frozen or group_digests(job.stack, frozen)
         self.loop.phase, self.loop.phase_index, self.loop.stop_phase = phase, at.phase, False
-        replayed = replay_phase(job, phase)
+        self.replayed = replayed = replay_phase(job, at.phase)
         for hook in job.hooks:
             hook.before_phase(self.loop)
         job.progress.phase(at.phase, phase, steps)
         while not at.phase_over:
             self._run_epoch(phase, steps, replayed, stop)
         check_frozen(job.stack, at.frozen, phase.name)
+        check_copy(job.working, frozen, phase.name)
         at.ledger.append({"phase": phase.name, "frozen": dict(at.frozen), "unchanged": True})
 
     def _run_epoch(self, phase: Phase, steps: int, replayed: dict[int, Replayed], stop: StopRequest) -> None:
@@ -114,7 +126,7 @@ class Training:
         key = (job.recipe.seed, 0, at.phase, at.phase_epoch)
         batches = training_batches(job.train.lengths, job.batch_size, key=key, weights=job.row_weights)
         first = at.phase_step - at.phase_epoch * len(batches)
-        set_modes(job.stack, phase.learn)
+        set_modes(job.working.stack, phase.learn)
         for rows in batches[first : steps - at.phase_epoch * len(batches)]:
             self._update(phase, steps, rows, replayed.get(id(job.train)))
             if stop.wanted:
@@ -154,6 +166,8 @@ class Training:
         job, size = self.job, self.job.recipe.training.micro_batch or len(rows)
         parts = [rows[start : start + size] for start in range(0, len(rows), size)]
         total, weight = 0.0, 0.0
+        learn = self.loop.phase.learn if self.loop.phase else ()
+        job.working.refresh(learn)
         for number, part in enumerate(parts):
             torch.manual_seed(int(generator(job.recipe.seed, 2, self.at.step, number).integers(2**62)))
             loss = self._loss(part, replayed)
@@ -163,6 +177,7 @@ class Training:
                 if term is not None:
                     share = share + (term if len(parts) == 1 else term * loss.weight)
             share.backward()  # type: ignore[no-untyped-call]
+            job.working.collect(learn)
             total += float(loss.total.detach())
             weight += float(loss.weight)
         if len(parts) > 1:
@@ -184,8 +199,7 @@ class Training:
         job = self.job
         targets = job.train.targets[torch.tensor(rows)]
         if replayed is not None:
-            with job.arithmetic():
-                outputs = replayed.outputs(rows, job.device)
+            outputs = replayed.outputs(rows, self.at.epoch)
         else:
             batch = job.train.batch(rows, self.at.epoch)
             if job.train.pipeline is not None and job.train.pipeline.mixes:
@@ -194,8 +208,7 @@ class Training:
                 batch, targets = job.train.pipeline.batch(batch, soft, draw)
             for hook in job.hooks:
                 batch, targets = hook.transform(self.loop, batch, targets)
-            with job.arithmetic():
-                outputs = job.stack.module(**to_device(batch, job.device))
+            outputs = job.working.module(**job.batch(batch))
         return job.task.loss(outputs.float(), targets.to(job.device), job.loss_options)
 
     def _finish_epoch(self, phase: Phase, replayed: dict[int, Replayed]) -> None:

@@ -15,8 +15,7 @@ import torch
 
 from unfreeze.errors import PreflightError
 from unfreeze.models.pretrained import Sample
-from unfreeze.stack.frontier import set_learning, set_modes
-from unfreeze.train.feed import to_device
+from unfreeze.stack.frontier import set_modes
 
 if TYPE_CHECKING:
     from unfreeze.methods import Phase
@@ -39,15 +38,15 @@ def preflight(job: Job) -> list[str]:
     lines = _shown(job, range(min(SHOWN, len(job.train))))
     for phase in job.phases:
         _check_gradients(job, phase)
-    set_learning(job.stack, ())
+    job.working.set_learning(())
     return lines
 
 
 @torch.no_grad()
 def _shown(job: Job, rows: Sequence[int]) -> list[str]:
     """What is read, what is supervised and what the untrained head says, for each row."""
-    job.stack.module.eval()
-    outputs = job.stack.module(**to_device(job.train.batch(rows), job.device)).float().cpu()
+    job.working.module.eval()
+    outputs = job.working.module(**job.batch(job.train.batch(rows))).float().cpu()
     return [
         f"{describe_sample(job, job.train.sample(row))} → {job.task.show(row_outputs, target, job.manifest)}"
         for row, row_outputs, target in zip(rows, outputs, job.train.targets[torch.tensor(rows)], strict=True)
@@ -75,13 +74,13 @@ def _check_targets(job: Job) -> None:
 
 def _check_gradients(job: Job, phase: Phase) -> None:
     """One forward and backward pass without an update."""
-    set_learning(job.stack, phase.learn)
-    set_modes(job.stack, phase.learn)
+    job.working.set_learning(phase.learn)
+    set_modes(job.working.stack, phase.learn)
     # Buffers such as BatchNorm statistics move in a forward pass in training mode: put them back afterwards.
     buffers = {name: buffer.clone() for name, buffer in job.stack.module.named_buffers()}
     rows = _varied_rows(job)
     torch.manual_seed(job.recipe.seed)
-    outputs = job.stack.module(**to_device(job.train.batch(rows), job.device))
+    outputs = job.working.module(**job.batch(job.train.batch(rows)))
     loss = job.task.loss(outputs.float(), job.train.targets[torch.tensor(rows)].to(job.device), job.loss_options)
     if not float(loss.weight) > 0:
         raise PreflightError(f"Phase '{phase.name}': the first batch supervises nothing (its loss has no weight).")
@@ -90,10 +89,11 @@ def _check_gradients(job: Job, phase: Phase) -> None:
     if not math.isfinite(value):
         raise PreflightError(f"Phase '{phase.name}': the loss of the first batch is {value:g}, not a finite number.")
     mean.backward()
+    job.working.collect(job.stack.names)
     without, frozen = _gradients(job, phase)
     for name, buffer in job.stack.module.named_buffers():
         buffer.copy_(buffers[name])
-    set_learning(job.stack, ())
+    job.working.set_learning(())
     if without:
         raise PreflightError(f"Phase '{phase.name}': {', '.join(without)} should learn but no gradient reaches them.")
     if frozen:

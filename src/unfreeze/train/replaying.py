@@ -1,28 +1,31 @@
-"""Replay in the loop: whether it pays for a phase, filling the features, reading them."""
+"""Replay in the loop: what is frozen is computed once per sample, kept, and played back.
+
+While one phase's features are computed, those of later phases come along in the same pass, as far as nothing that
+they depend on learns before: gradual unfreezing reads every row once through the frozen network, and never again.
+Whether keeping pays is decided from counts, not from a clock, so that a resumed run decides alike.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from unfreeze.methods import Phase
-from unfreeze.models.pretrained import Sample
+from unfreeze.models.pretrained import Batch, Sample
+from unfreeze.stack.budget import NoRoom, in_words, parse_budget
 from unfreeze.stack.cache import PROCESS_CACHE, content_key
 from unfreeze.stack.features import FeatureStore
+from unfreeze.stack.filling import Filling
 from unfreeze.stack.frontier import frontier
 from unfreeze.stack.ledger import group_digests
-from unfreeze.stack.replay import NotReplayable, Replay, check_replay, prepare_replay
-from unfreeze.train.feed import Feed, to_device
+from unfreeze.stack.replay import NotReplayable, Replay, capture_together, check_replay, flops_below, prepare_replay
+from unfreeze.train.feed import Feed
 from unfreeze.train.hooks import Hook
 from unfreeze.train.job import Job
 from unfreeze.train.order import reading_batches
-
-MEMORY_SHARE = 0.4
-"""Share of the free memory that features may take."""
 
 STORE_TOLERANCE = {"float32": 1e-4, "bf16": 5e-2}
 """Largest difference between outputs from kept features and from the plain model, relative to their scale.
@@ -31,88 +34,220 @@ Features were computed in batches of another shape, so they agree up to rounding
 VERIFIED = 8
 """Rows of each split for which kept features are compared with the plain model."""
 
+FLOPS_PER_BYTE = {"cpu": 50, "cuda": 5000, "mps": 500}
+"""Arithmetic that a machine does in the time in which it reads a byte of kept features: from memory on a CPU, over
+the bus to an accelerator. An order of magnitude is enough: frozen layers cost a hundred times more, or next to
+nothing."""
+
+WORTH_WRITING = 1e12
+"""Frozen arithmetic from which on features are written to disk for later runs: some seconds of a CPU."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """A frontier that may be replayed, and the key of its features."""
+
+    phase: Phase
+    replay: Replay
+    key: str
+    flops: float
+    bytes: float
+
+    def gain(self, reads: float, per_byte: int) -> float:
+        """Arithmetic saved when so many rows are played back instead of computed."""
+        return reads * (self.flops - self.bytes * per_byte)
+
 
 @dataclass
 class Replayed:
-    """Features of one split at one frontier."""
+    """Features of one split at one frontier; with random augmentation, of a number of versions of each row."""
 
     replay: Replay
     stores: Sequence[FeatureStore]
     feed: Feed
+    job: Job
+    views: int = 1
 
-    def outputs(self, rows: Sequence[int], device: torch.device) -> Tensor:
+    def outputs(self, rows: Sequence[int], epoch: int = 0) -> Tensor:
         """The model's outputs for these rows, with everything frozen played back."""
-        features = [store.batch(rows).to(device) for store in self.stores]
-        return self.replay.forward(to_device(self.feed.hollow_batch(rows), device), features)
+        return self.replay.forward(self.job.batch(self.feed.hollow_batch(rows)), self.features(rows, epoch))
+
+    def features(self, rows: Sequence[int], epoch: int = 0) -> list[Tensor]:
+        """What the frozen layers computed for these rows, in the version that this epoch reads."""
+        start = epoch % self.views * len(self.feed)
+        samples = [start + row for row in rows] if start else rows
+        return [store.batch(samples).to(self.job.device) for store in self.stores]
 
 
-def replay_phase(job: Job, phase: Phase) -> dict[int, Replayed]:
+def replay_phase(job: Job, index: int) -> dict[int, Replayed]:
     """Features for the training and validation feeds (by id), or {} with a note that says why there are none."""
-    reason = _not_worth_it(job, phase)
-    if reason is None:
-        try:
-            return _replay(job, phase)
-        except NotReplayable as problem:
-            reason = str(problem)
-    if frontier(job.stack.names, phase.learn) > 0:
-        job.note(f"phase '{phase.name}': frozen layers are computed plainly: {reason}")
+    phase = job.phases[index]
+    try:
+        return _replay(job, chosen_levels(job, index))
+    except (NotReplayable, NoRoom) as problem:
+        if frontier(job.stack.names, phase.learn) > 0:
+            job.note(f"phase '{phase.name}': frozen layers are computed plainly: {problem}")
+    finally:
+        for warning in PROCESS_CACHE.warnings():
+            job.note(warning)
     return {}
 
 
-def _not_worth_it(job: Job, phase: Phase) -> str | None:
+def chosen_levels(job: Job, index: int) -> list[Level]:
+    """This phase's frontier, and those of later phases that the same pass can serve.
+
+    Raises
+    ------
+    NotReplayable
+        If this phase's cannot be replayed, or if computing plainly is cheaper.
+    """
+    phase = job.phases[index]
+    _require_possible(job, phase)
+    PROCESS_CACHE.budget = parse_budget(job.recipe.training.cache_budget)
+    digests = group_digests(job.stack, _below(job, phase))
+    first = _level(job, phase, digests)
+    levels = [first, *_later(job, index, first, digests)]
+    per_byte = FLOPS_PER_BYTE.get(job.device.type, 50)
+    size = sum(_reads(job, 1, views_of(job), 1))
+    spent = size * (first.flops + sum(level.bytes for level in levels) * per_byte)
+    gains = {level.key: 0.0 for level in levels}
+    for later in job.phases[index:]:
+        level = next((level for level in levels if level.phase.learn == later.learn), None)
+        if level is not None:
+            gains[level.key] += level.gain(sum(_reads(job, later.epochs, later.epochs, later.epochs)), per_byte)
+    levels = [first, *(level for level in levels[1:] if gains[level.key] > size * level.bytes * per_byte)]
+    if sum(gains[level.key] for level in levels) <= spent and not _there(job, first):
+        if first.flops <= first.bytes * per_byte:
+            raise NotReplayable("they are cheaper to compute than to read back")
+        raise NotReplayable("each row is read once, so keeping it gains nothing")
+    return levels
+
+
+def views_of(job: Job) -> int:
+    """Versions of each training row: one, or as many as are to be kept of an augmented one."""
+    return job.recipe.training.cached_views or 1 if job.train.pipeline is not None else 1
+
+
+def _reads(job: Job, epochs: float, views: float, validations: float) -> tuple[float, float]:
+    """Rows of training and of validation that are read."""
+    return len(job.train) * max(epochs, views), (len(job.validation) if job.validation else 0) * validations
+
+
+def _require_possible(job: Job, phase: Phase) -> None:
+    pipeline = job.train.pipeline
     if not job.recipe.training.replay:
-        return "replay is switched off"
+        raise NotReplayable("replay is switched off")
     if frontier(job.stack.names, phase.learn) == 0:
-        return "nothing is frozen below the frontier"
-    if job.train.pipeline is not None:
-        return "augmentation changes the inputs in every epoch"
+        raise NotReplayable("nothing is frozen below the frontier")
+    if pipeline is not None and (not job.recipe.training.cached_views or pipeline.mixes):
+        raise NotReplayable("augmentation changes the inputs in every epoch")
     if any(type(hook).transform is not Hook.transform for hook in job.hooks):
-        return "a technique changes the batches"
-    if phase.epochs <= 1:
-        return "each row is read once, so keeping it gains nothing"
-    return None
+        raise NotReplayable("a technique changes the batches")
+    if len(job.train) < 3:
+        raise NotReplayable("there are fewer than three training rows")
 
 
-def _replay(job: Job, phase: Phase) -> dict[int, Replayed]:
-    feeds = [feed for feed in (job.train, job.validation) if feed is not None and len(feed)]
-    replay = prepare_replay(job.stack, phase.learn, *_probes(job))
-    below = job.stack.names[: frontier(job.stack.names, phase.learn)]
-    key = content_key(
-        weights=group_digests(job.stack, below),
+def _later(job: Job, index: int, first: Level, digests: Mapping[str, str]) -> Iterator[Level]:
+    """Lower frontiers of later phases below which nothing learns before they begin."""
+    learned: set[str] = set(job.phases[index].learn)
+    seen = {first.replay.entry_name}
+    for phase in job.phases[index + 1 :]:
+        below = _below(job, phase)
+        if below and not learned & set(below):
+            try:
+                level = _level(job, phase, digests)
+            except NotReplayable:
+                level = first
+            if level.replay.entry_name not in seen:
+                seen.add(level.replay.entry_name)
+                yield level
+        learned |= set(phase.learn)
+
+
+def _below(job: Job, phase: Phase) -> tuple[str, ...]:
+    return job.stack.names[: frontier(job.stack.names, phase.learn)]
+
+
+def _level(job: Job, phase: Phase, digests: Mapping[str, str]) -> Level:
+    first, second = _probes(job)
+    job.working.module.eval()
+    replay = prepare_replay(job.working.stack, phase.learn, first, second)
+    lengths = job.train.lengths
+    # Both grow with the tokens that are read, and about so with the length of the rows.
+    share = sum(lengths) / len(lengths) / max(next(iter(first.values())).shape[1] if job.reads_text else 1, 1)
+    rows = len(next(iter(first.values())))
+    kept = sum(tensor.numel() * tensor.element_size() for tensor in _captured(replay, first)) / rows
+    ragged = any(replay.has_length())
+    return Level(
+        phase,
+        replay,
+        _key(job, {name: digests[name] for name in _below(job, phase)}, replay),
+        flops_below(replay, first) / rows * share,
+        kept * (share if ragged else 1),
+    )
+
+
+@torch.no_grad()
+def _captured(replay: Replay, batch: Batch) -> list[Tensor]:
+    return replay.capture(batch)
+
+
+def _key(job: Job, weights: Mapping[str, str], replay: Replay) -> str:
+    recipe = job.recipe
+    return content_key(
+        weights=weights,
         model=job.pretrained.spec,
         preprocessing=job.pretrained.preprocess.config(),
         data=job.manifest.fingerprint,
         entry=replay.entry_name,
-        precision=job.recipe.training.precision,
+        precision=recipe.training.precision,
+        kernels=recipe.training.fast_kernels,
         device=str(job.device),
         batch=job.evaluation_batch_size,
+        views=(views_of(job), recipe.training.augment, recipe.seed) if job.train.pipeline is not None else 1,
     )
+
+
+def _feeds(job: Job) -> list[tuple[str, Feed, int]]:
+    """Split, feed and versions of each row."""
+    feeds = [("train", job.train, views_of(job))]
+    return feeds + ([("validation", job.validation, 1)] if job.validation is not None else [])
+
+
+def _there(job: Job, level: Level) -> bool:
+    return all(PROCESS_CACHE.find(f"{level.key}/{split}") is not None for split, _, _ in _feeds(job))
+
+
+def _replay(job: Job, levels: Sequence[Level]) -> dict[int, Replayed]:
+    first = levels[0]
     found: dict[int, Replayed] = {}
-    for number, feed in enumerate(feeds):
-        stores = PROCESS_CACHE.get(f"{key}/{number}", lambda feed=feed: _fill(job, replay, feed))  # type: ignore[misc]
-        found[id(feed)] = Replayed(replay, stores, feed)
+    for split, feed, views in _feeds(job):
+        stores = PROCESS_CACHE.find(f"{first.key}/{split}")
+        if stores is None:
+            wanted = [first, *(one for one in levels[1:] if PROCESS_CACHE.find(f"{one.key}/{split}") is None)]
+            stores = _fill(job, wanted, split, feed, views)
+        found[id(feed)] = Replayed(first.replay, stores, feed, job, views)
     try:
         for replayed in found.values():
-            _verify(job, replayed)
+            _verify(replayed)
     except NotReplayable:
-        for number in range(len(feeds)):
-            PROCESS_CACHE.drop(f"{key}/{number}")
+        for level in levels:
+            for split, _, _ in _feeds(job):
+                PROCESS_CACHE.drop(f"{level.key}/{split}")
         raise
     return found
 
 
-def _probes(job: Job) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _probes(job: Job) -> tuple[Batch, Batch]:
     """Two small batches of different shape: three of the shortest rows, and two of the longest."""
     lengths = job.train.lengths
     order = sorted(range(len(job.train)), key=lambda row: lengths[row])
-    if len(order) < 3:
-        raise NotReplayable("there are fewer than three training rows")
     short, long = ([job.train.sample(row) for row in rows] for rows in (order[:3], order[-2:]))
     if lengths[order[2]] == lengths[order[-1]]:
         # Texts that were all cut to the same length; others, of validation, need not be.
         short = [_halved(sample) for sample in short]
     first, second = (job.pretrained.preprocess.collate(samples) for samples in (short, long))
-    return to_device(first, job.device), to_device(second, job.device)
+    return job.batch(first), job.batch(second)
 
 
 def _halved(sample: Sample) -> Sample:
@@ -121,64 +256,91 @@ def _halved(sample: Sample) -> Sample:
 
 
 @torch.no_grad()
-def _fill(job: Job, replay: Replay, feed: Feed) -> list[FeatureStore]:
-    """Run the frozen part once over a feed."""
-    stores = [FeatureStore(ragged) for ragged in replay.has_length()]
-    job.stack.module.eval()
-    batches = reading_batches(feed.lengths, job.evaluation_batch_size)
+def _fill(job: Job, levels: Sequence[Level], split: str, feed: Feed, views: int) -> Sequence[FeatureStore]:
+    """Run the frozen part once over a feed; returns the features of the first level and keeps those of the others.
+
+    Raises
+    ------
+    NoRoom
+        If the first level's fit nowhere. The others are kept as far as they fit.
+    """
+    job.working.module.eval()
+    job.working.refresh(job.learned)
     job.progress.stage(f"computing frozen features of {len(feed)} rows")
-    for number, rows in enumerate(batches):
-        with job.arithmetic():
-            kept = replay.capture(to_device(feed.batch(rows), job.device))
-        if number == 0:
-            _require_memory(feed, rows, kept)
-        for store, features in zip(stores, kept, strict=True):
-            store.add(rows, [feed.lengths[row] for row in rows], features.cpu())
-    for store in stores:
-        store.close()
-    return stores
+    fillings: dict[str, Filling] = {}
+    wanted = list(levels)
+    try:
+        for view in range(views):
+            for rows in reading_batches(feed.lengths, job.evaluation_batch_size):
+                batch = job.batch(feed.batch(rows, view) if feed.pipeline is not None else feed.batch(rows))
+                kept = capture_together([level.replay for level in wanted], batch)
+                samples = [view * len(feed) + row for row in rows]
+                for level, features in zip(tuple(wanted), kept, strict=True):
+                    try:
+                        if level.key not in fillings:
+                            fillings[level.key] = _filling(job, level, split, feed, views, features)
+                        fillings[level.key].add(samples, features)
+                    except NoRoom:
+                        if level is levels[0]:
+                            raise
+                        wanted.remove(level)
+                        fillings.pop(level.key, None)
+    except BaseException:
+        for filling in fillings.values():
+            filling.discard()
+        raise
+    closed = {key: filling.close() for key, filling in fillings.items()}
+    return closed[levels[0].key]
 
 
-def _require_memory(feed: Feed, rows: Sequence[int], kept: Sequence[Tensor]) -> None:
-    size = sum(tensor.numel() * tensor.element_size() for tensor in kept)
-    expected = size / sum(feed.lengths[row] for row in rows) * sum(feed.lengths)
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    # Twice, since the parts and the whole exist together for a moment.
-    if 2 * expected > MEMORY_SHARE * free:
-        raise NotReplayable(
-            f"their features would take {expected / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are free"
-        )
+def _filling(job: Job, level: Level, split: str, feed: Feed, views: int, features: Sequence[Tensor]) -> Filling:
+    return PROCESS_CACHE.filling(
+        f"{level.key}/{split}",
+        level.replay.has_length(),
+        list(feed.lengths) * views,
+        features,
+        persist=level.flops * len(feed) * views >= WORTH_WRITING,
+        description={
+            "data": job.manifest.source,
+            "split": split,
+            "model": job.recipe.model.name,
+            "frontier": level.replay.entry_name,
+        },
+    )
 
 
 @torch.no_grad()
-def _verify(job: Job, replayed: Replayed) -> None:
+def _verify(replayed: Replayed) -> None:
     """Compare outputs from kept features with the plain model's on rows spread over the feed."""
-    count = len(replayed.feed)
-    rows = sorted({number * count // VERIFIED for number in range(VERIFIED)})
-    job.stack.module.eval()
-    check = _FromStore(replayed, rows, job.device)
+    job, feed = replayed.job, replayed.feed
+    rows = sorted({number * len(feed) // VERIFIED for number in range(VERIFIED)})
+    job.working.module.eval()
+    batch = job.batch(feed.batch(rows, 0) if feed.pipeline is not None else feed.batch(rows))
     tolerance = STORE_TOLERANCE[job.recipe.training.precision]
     try:
-        with job.arithmetic():
-            check_replay(check, to_device(replayed.feed.batch(rows), job.device), tolerance)  # type: ignore[arg-type]
+        check_replay(replayed.replay, batch, replayed.features(rows), tolerance)
     except RuntimeError as error:
         raise NotReplayable("kept features do not fit into its forward pass") from error
 
 
-@dataclass
-class _FromStore:
-    """Looks like a Replay whose `capture` reads the store instead of computing."""
-
-    replayed: Replayed
-    rows: Sequence[int]
-    device: torch.device
-
-    @property
-    def module(self) -> torch.nn.Module:
-        return self.replayed.replay.module
-
-    def capture(self, batch: object) -> list[Tensor]:
-        return [store.batch(self.rows).to(self.device) for store in self.replayed.stores]
-
-    def forward(self, batch: object, features: Sequence[Tensor]) -> Tensor:
-        return self.replayed.outputs(self.rows, self.device)
+def forecast_lines(job: Job) -> list[str]:
+    """For each phase with a frozen part: whether it will be replayed, and what that takes; for the plan."""
+    lines: list[str] = []
+    ready: set[str] = set()
+    for index, phase in enumerate(job.phases):
+        if frontier(job.stack.names, phase.learn) == 0:
+            continue
+        try:
+            levels = chosen_levels(job, index)
+        except NotReplayable as problem:
+            lines.append(f"{phase.name}: frozen layers are computed plainly: {problem}")
+            continue
+        level = levels[0]
+        rows = sum(_reads(job, 1, views_of(job), 1))
+        how = "kept from an earlier phase" if level.replay.entry_name in ready else "computed once"
+        ready |= {one.replay.entry_name for one in levels}
+        lines.append(
+            f"{phase.name}: {level.flops / 1e9:.3g} GFLOP a row below {level.replay.entry_name}, {how} for {rows:,.0f} "
+            f"rows, {in_words(level.bytes * rows)} kept"
+        )
+    return lines

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from unfreeze.tasks._task import Scorer
-from unfreeze.train.feed import Feed, to_device
+from unfreeze.train.feed import Feed
 from unfreeze.train.job import Job
 from unfreeze.train.order import reading_batches
 from unfreeze.train.replaying import Replayed
@@ -21,7 +20,6 @@ def score(
     feed: Feed,
     replayed: Replayed | None = None,
     keep: Callable[[Sequence[int], Tensor], None] | None = None,
-    exact: bool = False,
 ) -> Scorer:
     """Run a feed through the model in eval mode.
 
@@ -31,18 +29,13 @@ def score(
         Kept features of this feed.
     keep : callable (rows, outputs), optional
         Sees each batch's outputs, to store predictions.
-    exact : bool
-        In float32, as the saved model predicts, instead of the training's precision.
     """
     scorer = job.task.scorer(job.manifest)
-    job.stack.module.eval()
+    job.working.module.eval()
+    job.working.refresh(job.learned)
     for rows in reading_batches(feed.lengths, job.evaluation_batch_size):
-        with nullcontext() if exact else job.arithmetic():
-            if replayed is not None:
-                outputs = replayed.outputs(rows, job.device)
-            else:
-                outputs = job.stack.module(**to_device(feed.batch(rows), job.device))
-        outputs = outputs.float().cpu()
+        read = replayed.outputs(rows) if replayed is not None else job.working.module(**job.batch(feed.batch(rows)))
+        outputs = read.float().cpu()
         scorer.update(outputs, feed.targets[torch.tensor(rows)])
         if keep is not None:
             keep(rows, outputs)

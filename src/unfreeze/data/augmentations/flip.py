@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from unfreeze.data.augmentations._argument import number
 from unfreeze.data.augmentations._augmentation import Augmentation
+from unfreeze.data.augmentations._seeded import seeded
 from unfreeze.registry import Card
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ def flip(argument: str | None) -> Callable[[Image, Generator], Image]:
     share = number("flip", argument, default=0.5, low=0, high=1)
 
     def change(image: Image, rng: Generator) -> Image:
-        from PIL import ImageOps
-
-        return ImageOps.mirror(image) if rng.random() < share else image
+        with seeded(rng) as v2:
+            flipped: Image = v2.RandomHorizontalFlip(share)(image)
+        return flipped
 
     return change
 

@@ -43,7 +43,7 @@ AUGMENTATION = Augmentation(
         what="hides 15 % of the tokens behind the model's mask token (`masking:0.15`)",
         when="masked language models (BERT and its kin), which know the mask from pre-training",
         cost="next to nothing; frozen layers can no longer be replayed",
-        evidence="how BERT is pre-trained; as a regulariser in fine-tuning the gains reported are small",
+        evidence="how BERT is pre-trained; no study known here shows a gain in fine-tuning",
         source="Devlin et al. 2019, arXiv:1810.04805",
     ),
     modality="text",

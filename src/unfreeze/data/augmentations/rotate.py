@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from unfreeze.data.augmentations._argument import number
 from unfreeze.data.augmentations._augmentation import Augmentation
-from unfreeze.data.augmentations._operations import fill_of
+from unfreeze.data.augmentations._mean_colour import mean_colour
+from unfreeze.data.augmentations._seeded import seeded
 from unfreeze.registry import Card
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ def rotate(argument: str | None) -> Callable[[Image, Generator], Image]:
     most = number("rotate", argument, default=15.0, low=0, high=180)
 
     def change(image: Image, rng: Generator) -> Image:
-        from PIL.Image import Resampling
-
-        return image.rotate(rng.uniform(-most, most), Resampling.BILINEAR, fillcolor=fill_of(image))
+        with seeded(rng) as v2:
+            turned: Image = v2.RandomRotation(most, interpolation="bilinear", fill=mean_colour(image))(image)
+        return turned
 
     return change
 

@@ -41,7 +41,7 @@ AUGMENTATION = Augmentation(
         what="leaves out every tenth token (`token-dropout:0.1`)",
         when="as word-deletion, with pieces of words",
         cost="next to nothing; frozen layers can no longer be replayed",
-        evidence="a regulariser in language models and contrastive text training; no clear gain for classification",
+        evidence="proposed for averages of word vectors; no study known here shows a gain for transformers",
         source="Iyyer et al. 2015, doi:10.3115/v1/P15-1162 (word dropout)",
     ),
     modality="text",

@@ -37,8 +37,8 @@ AUGMENTATION = Augmentation(
         what="leaves out every tenth word (`word-deletion:0.1`)",
         when="a few hundred rows whose label rests on more than one word; not where 'not' decides",
         cost="next to nothing; frozen layers can no longer be replayed",
-        evidence="gains with 500 rows and LSTMs in the source; near none for pre-trained transformers "
-        "(arXiv:2010.01764)",
+        evidence="gains below about 500 rows in the source, for networks without pre-training; no consistent ones for "
+        "pre-trained transformers (arXiv:2010.01764)",
         source="Wei and Zou 2019, arXiv:1901.11196",
     ),
     modality="text",

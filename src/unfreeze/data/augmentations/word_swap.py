@@ -33,8 +33,8 @@ AUGMENTATION = Augmentation(
         what="swaps random words, on average one pair for every ten words (`word-swap:0.1`)",
         when="a few hundred rows whose topic matters more than word order; not for grammar or entailment",
         cost="next to nothing; frozen layers can no longer be replayed",
-        evidence="gains with 500 rows and LSTMs in the source; near none for pre-trained transformers "
-        "(arXiv:2010.01764)",
+        evidence="gains below about 500 rows in the source, for networks without pre-training; no consistent ones for "
+        "pre-trained transformers (arXiv:2010.01764)",
         source="Wei and Zou 2019, arXiv:1901.11196",
     ),
     modality="text",

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unfreeze.models import _torchvision
+from unfreeze import _torchvision
 
 
 def naive(boxes: list[list[float]], scores: list[float], threshold: float) -> list[int]:
@@ -50,7 +50,7 @@ def test_bytes_as_of_quantised_boxes_do_not_wrap_around() -> None:
 
 def test_torchvision_and_timm_can_be_imported_afterwards() -> None:
     code = (
-        "from unfreeze.models import _torchvision; import torch, timm, torchvision.transforms.v2; "
+        "from unfreeze import _torchvision; import torch, timm, torchvision.transforms.v2; "
         "print(torch.ops.torchvision.nms(torch.tensor([[0., 0, 2, 2], [0, 0, 2, 1.9]]), torch.tensor([.5, .9]), .5))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -1,0 +1,63 @@
+"""A model reads inputs that nobody trains on: encoded in portions, in batches of similar length, in inference mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from unfreeze.data.manifest import Input
+from unfreeze.models.kernels import fast_kernels
+from unfreeze.models.pretrained import Pretrained
+from unfreeze.stack.groups import build_stack
+from unfreeze.stack.working import Working, make_working
+from unfreeze.train.feed import encode_all, to_device
+from unfreeze.train.order import reading_batches
+from unfreeze.train.precision import choose_precision
+
+ENCODED_TOGETHER = 2000
+"""Inputs that are encoded, and sorted by length, at a time: images of a large prediction must not all be in memory."""
+
+
+def exact(pretrained: Pretrained) -> Working:
+    """The model itself, in float32 and by its library's own kernels."""
+    stack = build_stack(pretrained.module, pretrained.family.patterns)
+    return Working(stack, stack)
+
+
+def fast(pretrained: Pretrained, precision: str = "auto") -> Working:
+    """A copy of the model that computes in a precision ("auto": what this machine is fast in)."""
+    device = next(pretrained.module.parameters()).device
+    chosen = choose_precision(device)[0] if precision == "auto" else precision
+    stack = build_stack(pretrained.module, pretrained.family.patterns)
+    return make_working(stack, chosen, fast_kernels(device))
+
+
+def read(
+    pretrained: Pretrained, working: Working, inputs: Sequence[Input], batch_size: int = 64
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Batches of outputs and the numbers of the inputs that they belong to.
+
+    Yields
+    ------
+    list of int, and Tensor of shape (rows, outputs) in float32 on the CPU
+    """
+    working.module.eval()
+    preprocess = pretrained.preprocess
+    device = next(working.module.parameters()).device
+    for start in range(0, len(inputs), ENCODED_TOGETHER):
+        samples = encode_all(preprocess, inputs[start : start + ENCODED_TOGETHER])
+        for rows in reading_batches([preprocess.length(sample) for sample in samples], batch_size):
+            batch = working.laid_out(to_device(preprocess.collate([samples[row] for row in rows]), device))
+            with torch.inference_mode():
+                outputs = working.module(**batch).float().cpu()
+            yield [start + row for row in rows], outputs
+
+
+def outputs_of(pretrained: Pretrained, working: Working, inputs: Sequence[Input], batch_size: int = 64) -> Tensor:
+    """All outputs, of shape (inputs, outputs), in the order of the inputs."""
+    found = torch.zeros(len(inputs), pretrained.spec["outputs"])
+    for rows, outputs in read(pretrained, working, inputs, batch_size):
+        found[rows] = outputs
+    return found
