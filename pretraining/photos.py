@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from unfreeze import _torchvision  # noqa: F401  (before timm)
 from unfreeze.data.images import content, decode
-from unfreeze.models import _torchvision  # noqa: F401  (before timm)
 from unfreeze.train.feed import Feed
 
 SIDE = 64
