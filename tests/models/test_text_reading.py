@@ -83,5 +83,5 @@ def test_changes_that_are_for_images_and_lengths_without_room_are_refused() -> N
 
 
 def test_pooling_can_be_chosen() -> None:
-    assert tiny_pretrained("bert").module.pooling == "mean"
-    assert tiny_pretrained("bert", pooling="last").module.pooling == "last"
+    assert tiny_pretrained("bert").module.pooling.how == "mean"
+    assert tiny_pretrained("bert", pooling="last").module.pooling.how == "last"

@@ -4,6 +4,7 @@ place that matters; test_killed.py kills real processes."""
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -363,3 +364,16 @@ def test_a_finished_run_is_left_alone(home: Path, tmp_path: Path) -> None:
     assert resume(run.path).path == run.path
     assert essence(run.path) == before
     assert not (run.path / "checkpoints").exists()
+
+
+def test_ctrl_c_during_the_last_validation_is_not_passed_over(home: Path, tmp_path: Path, whole: Path) -> None:
+    class Asking(Silent):
+        def epoch(self, figures: Any) -> None:
+            if figures["epoch"] == PHASES["epochs"]:
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="unfreeze resume"):
+        fit_text(home, tmp_path / "cut", progress=Asking(), **PHASES)
+    assert read_json(tmp_path / "cut" / "status.json")["status"] == "interrupted"
+    resume(tmp_path / "cut")
+    assert essence(tmp_path / "cut") == essence(whole)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unfreeze.evaluation.gate import pass_gate, write_gate
+from unfreeze.evaluation.gate import FreshProcess, pass_gate, write_gate
 from unfreeze.evaluation.intervals import with_intervals
 from unfreeze.models.store import save
 from unfreeze.progress import Progress
@@ -39,6 +40,25 @@ def evaluate_and_save(
     ReloadError
         If the saved model does not reproduce the trained one.
     """
+    with fresh_process(job) as fresh:
+        return _evaluate_and_save(job, test, training, trained_seconds, progress, fresh)
+
+
+def fresh_process(job: Job) -> AbstractContextManager[FreshProcess | None]:
+    """The process that will reload the model, where the recipe asks for one; its libraries load meanwhile."""
+    if job.recipe.evaluation.gate != "process":
+        return nullcontext()
+    return FreshProcess(job.pretrained.family.library)
+
+
+def _evaluate_and_save(
+    job: Job,
+    test: Feed | None,
+    training: Training,
+    trained_seconds: float,
+    progress: Progress,
+    fresh: FreshProcess | None,
+) -> dict[str, Any]:
     at = training.at
     progress.stage("scoring")
     figures = {
@@ -48,8 +68,7 @@ def evaluate_and_save(
         "test": {} if test is None or not len(test) else _test_figures(job, test),
     }
     baseline = _baseline(job, test if test is not None and len(test) else job.validation)
-    fresh = job.recipe.evaluation.gate == "process"
-    progress.stage(f"saving, and reloading in {'a fresh' if fresh else 'this'} process")
+    progress.stage(f"saving, and reloading in {'this' if fresh is None else 'a fresh'} process")
     # What is written is what runs on any machine: float32 on the CPU.
     job.pretrained.module.to("cpu")
     job.device = torch.device("cpu")
@@ -59,7 +78,7 @@ def evaluate_and_save(
     evaluation = job.recipe.evaluation
     with full_disk_said(job.folder / "gate"):
         write_gate(job.folder / "gate", job.pretrained, sample.examples, evaluation.gate_rows)
-    gate = pass_gate(job.folder, tolerance=evaluation.gate_tolerance, fresh_process=fresh)
+    gate = pass_gate(job.folder, tolerance=evaluation.gate_tolerance, fresh=fresh)
     learned = sum(job.stack.size(job.stack.group(name)) for name in job.learned)
     return {
         "status": "finished",

@@ -1,6 +1,6 @@
 """The reload gate: a fresh process loads the saved model, which must be the trained one and predict as it did.
 
-`python -m unfreeze.evaluation.gate RUN` is that process. What it needs stands in `RUN/gate`: a sample of
+`python -m unfreeze.evaluation.gate LIBRARY` is that process. What it needs stands in `RUN/gate`: a sample of
 inputs as the data layer gave them, the trained model's outputs for them, and a digest of each of its parameters and
 buffers. Outputs alone would not do: many tensors (rows of a table that no sample reads, a BatchNorm's count) cannot
 change them.
@@ -14,8 +14,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -63,8 +64,46 @@ def write_gate(folder: Path, pretrained: Pretrained, examples: Examples, rows: i
     write_json(folder / "state.json", state_of(pretrained.module))
 
 
-def pass_gate(run: Path, *, tolerance: float, fresh_process: bool) -> GateResult:
-    """Load the saved model and compare.
+class FreshProcess:
+    """A new Python process that loads its libraries while this one still works, then waits for a run to check.
+
+    As a context manager it is gone in the end. It shares nothing with this process but the files of the run.
+
+    Parameters
+    ----------
+    library : "transformers" or "timm"
+        What the saved model will need.
+    """
+
+    def __init__(self, library: str) -> None:
+        command = [sys.executable, "-m", "unfreeze.evaluation.gate", library]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+    def check(self, run: Path, tolerance: float) -> GateResult:
+        """Let it load the saved model of a run and compare.
+
+        Raises
+        ------
+        ReloadError
+            If it cannot.
+        """
+        said, complaint = self._process.communicate(json.dumps([str(run.resolve()), tolerance]))
+        if self._process.returncode != 0:
+            lines = complaint.strip().splitlines()
+            raise ReloadError(f"A fresh process could not load the saved model: {lines[-1] if lines else 'no message'}")
+        return GateResult(**json.loads(said.strip().splitlines()[-1]))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def pass_gate(run: Path, *, tolerance: float, fresh: FreshProcess | None) -> GateResult:
+    """Load the saved model, in a fresh process or else in this one, and compare.
 
     Raises
     ------
@@ -72,7 +111,7 @@ def pass_gate(run: Path, *, tolerance: float, fresh_process: bool) -> GateResult
         If the model cannot be loaded, any of its parameters and buffers is not the trained one's, or its outputs
         differ by more than the tolerance.
     """
-    result = _in_process(run, tolerance) if not fresh_process else _in_fresh_process(run, tolerance)
+    result = _in_process(run, tolerance) if fresh is None else fresh.check(run, tolerance)
     write_json(run / "gate" / "result.json", asdict(result))
     if not result.passed:
         raise ReloadError(
@@ -118,15 +157,6 @@ def _difference(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max()) / float(expected.abs().max().clamp(min=1e-6))
 
 
-def _in_fresh_process(run: Path, tolerance: float) -> GateResult:
-    command = [sys.executable, "-m", "unfreeze.evaluation.gate", str(run), repr(tolerance)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        raise ReloadError(f"A fresh process could not load the saved model: {said[-1] if said else 'no message'}")
-    return GateResult(**json.loads(done.stdout.strip().splitlines()[-1]))
-
-
 def _to_json(item: Input) -> Any:
     if isinstance(item, ImageRef):
         content = item.data if item.data is not None else item.path.read_bytes() if item.path else b""
@@ -141,9 +171,20 @@ def _from_json(value: Any) -> Input:
 
 
 def main() -> None:
-    """Entry of the fresh process: print the result as one line of JSON."""
-    run, tolerance = Path(sys.argv[1]), float(sys.argv[2])
-    print(json.dumps(asdict(_in_process(run, tolerance, process="fresh"))))
+    """Entry of the fresh process: import, wait for a run on stdin, print the result as one line of JSON."""
+    _import(sys.argv[1])
+    asked = sys.stdin.read()
+    if asked:  # else the run ended before it came to this
+        run, tolerance = json.loads(asked)
+        print(json.dumps(asdict(_in_process(Path(run), tolerance, process="fresh"))))
+
+
+def _import(library: str) -> None:
+    """What takes seconds, before there is anything to check."""
+    for name in ("unfreeze.models.text", "unfreeze.models.image", "unfreeze.models.store"):
+        import_module(name)
+    if library == "transformers":
+        from transformers import AutoTokenizer, PreTrainedModel  # noqa: F401
 
 
 def read_gate(run: Path) -> dict[str, Any]:

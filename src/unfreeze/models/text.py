@@ -38,20 +38,32 @@ def pool(tokens: Tensor, mask: Tensor, how: str) -> Tensor:
     return (tokens * weights).sum(dim=1) / weights.sum(dim=1)
 
 
+class Pooling(nn.Module):
+    """`pool` as a module of its own, which replay passes by together with the layers below it."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Token features of shape (rows, tokens, width) to one vector per row: (rows, width)."""
+        return pool(tokens, mask, self.how)
+
+
 class TextModel(nn.Module):
     """A backbone over tokens, pooling, and the head. Parameters are named `backbone.*` and `head.*`."""
 
     def __init__(self, backbone: nn.Module, pooling: str, head: Head) -> None:
         super().__init__()
         self.backbone = backbone
-        self.pooling = pooling
+        self.pooling = Pooling(pooling)
         self.head = head
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Token ids of shape (rows, tokens), padded on the right, to outputs of shape (rows, outputs)."""
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         tokens = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
-        features: Tensor = self.head(pool(tokens, attention_mask, self.pooling))
+        features: Tensor = self.head(self.pooling(tokens, attention_mask))
         return features
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from unfreeze.data.manifest import ImageRef, Input
 from unfreeze.errors import DataError
@@ -60,17 +62,14 @@ class TextPreprocessor:
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Pad to the longest; the mask has 1 for real tokens. Every tensor has the shape (rows, tokens)."""
-        longest = max(self.length(sample) for sample in samples)
-        shape = (len(samples), longest)
-        batch = {"input_ids": torch.full(shape, self.pad_id), "attention_mask": torch.zeros(shape, dtype=torch.long)}
+        sizes = torch.tensor([self.length(sample) for sample in samples])
+        batch = {
+            "input_ids": pad_sequence([sample["input_ids"] for sample in samples], True, float(self.pad_id)),
+            "attention_mask": (torch.arange(int(sizes.max())) < sizes[:, None]).long(),
+        }
         if self.token_types:
-            batch["token_type_ids"] = torch.full(shape, self.tokenizer.pad_token_type_id)
-        for row, sample in enumerate(samples):
-            size = self.length(sample)
-            batch["input_ids"][row, :size] = sample["input_ids"]
-            batch["attention_mask"][row, :size] = 1
-            if self.token_types:
-                batch["token_type_ids"][row, :size] = sample["token_type_ids"]
+            types = [sample["token_type_ids"] for sample in samples]
+            batch["token_type_ids"] = pad_sequence(types, True, float(self.tokenizer.pad_token_type_id))
         return batch
 
     def length(self, sample: Sample) -> int:
@@ -92,7 +91,7 @@ class TextPreprocessor:
         """The tokenizer's own files."""
         self.tokenizer.save_pretrained(folder)
 
-    @property
+    @cached_property
     def pad_id(self) -> int:
         """What fills the right; a model without a padding token never looks at it, by the mask."""
         tokenizer = self.tokenizer

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -43,6 +43,8 @@ class Working:
     stack: LayerStack
     master: LayerStack
     memory_format: torch.memory_format = torch.contiguous_format
+    _gradients: dict[nn.Parameter, Tensor] = field(default_factory=dict, repr=False)
+    _pairs: dict[tuple[str, ...], list[tuple[nn.Parameter, nn.Parameter]]] = field(default_factory=dict, repr=False)
 
     @property
     def module(self) -> nn.Module:
@@ -53,6 +55,7 @@ class Working:
         """Let exactly these groups learn, in both."""
         frontier.set_learning(self.master, learn)
         frontier.set_learning(self.stack, learn)
+        self._gradients.clear()
 
     @torch.no_grad()
     def refresh(self, names: Collection[str]) -> None:
@@ -68,7 +71,10 @@ class Working:
             if mine.grad is None:
                 continue
             if whole.grad is None:
-                whole.grad = mine.grad.to(whole.dtype)
+                # Into the same memory each time: new pages for so many numbers cost as much as a layer's product.
+                if whole not in self._gradients:
+                    self._gradients[whole] = torch.empty_like(whole, requires_grad=False)
+                whole.grad = self._gradients[whole].copy_(mine.grad)
             else:
                 whole.grad += mine.grad
             mine.grad = None
@@ -97,12 +103,14 @@ class Working:
 
     def _copied(self, names: Collection[str]) -> list[tuple[nn.Parameter, nn.Parameter]]:
         """Pairs of a master's parameter and its copy; those that are shared need no care."""
-        found: list[tuple[nn.Parameter, nn.Parameter]] = []
-        for group in self.master.groups:
-            if group.name in names:
-                both = zip(self.master.parameters(group), self.stack.parameters(group), strict=True)
-                found += [(whole, mine) for (_, whole), (_, mine) in both if whole is not mine]
-        return found
+        key = tuple(names)
+        if key not in self._pairs:
+            self._pairs[key] = found = []
+            for group in self.master.groups:
+                if group.name in names:
+                    both = zip(self.master.parameters(group), self.stack.parameters(group), strict=True)
+                    found += [(whole, mine) for (_, whole), (_, mine) in both if whole is not mine]
+        return self._pairs[key]
 
 
 def make_working(master: LayerStack, precision: str, prepare: Sequence[Callable[[nn.Module], None]] = ()) -> Working:

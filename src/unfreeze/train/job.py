@@ -21,6 +21,14 @@ from unfreeze.train.feed import Feed, to_device
 from unfreeze.train.hooks import Hook
 
 
+def reseed(device: torch.device, seed: int) -> None:
+    """Seed the generator that a device draws from.
+
+    On a CPU without `torch.manual_seed`, which notes a stack trace for each accelerator that is not in use, every time.
+    """
+    (torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed)(seed)
+
+
 @dataclass
 class Job:
     """A run about to be trained. `recipe` is resolved: no field that training reads is None.

@@ -28,7 +28,7 @@ from unfreeze.tasks._task import Loss
 from unfreeze.train.checkpoint import Checkpoint, cpu, flatten, load_checkpoint, save_checkpoint, unflatten
 from unfreeze.train.files import finite, write_bytes
 from unfreeze.train.hooks import LoopState
-from unfreeze.train.job import Job
+from unfreeze.train.job import Job, reseed
 from unfreeze.train.order import generator, training_batches
 from unfreeze.train.replaying import Replayed, replay_phase
 from unfreeze.train.scoring import score
@@ -129,11 +129,15 @@ class Training:
         set_modes(job.working.stack, phase.learn)
         for rows in batches[first : steps - at.phase_epoch * len(batches)]:
             self._update(phase, steps, rows, replayed.get(id(job.train)))
-            if stop.wanted:
-                self._checkpoint()
-                raise Interrupted(f"Interrupted at update {at.step}. Continue with: unfreeze resume {job.folder}")
+            self._stop_if_asked(stop)
             self._checkpoint_if_due()
         self._finish_epoch(phase, replayed)
+        self._stop_if_asked(stop)
+
+    def _stop_if_asked(self, stop: StopRequest) -> None:
+        if stop.wanted:
+            self._checkpoint()
+            raise Interrupted(f"Interrupted at update {self.at.step}. Continue with: unfreeze resume {self.job.folder}")
 
     def _update(self, phase: Phase, steps: int, rows: list[int], replayed: Replayed | None) -> None:
         """One step of the optimizer on the mean loss of a batch."""
@@ -149,7 +153,7 @@ class Training:
         for hook in job.hooks:
             hook.after_backward(loop)
         if job.recipe.training.grad_clip:
-            learning = [p for p in job.stack.module.parameters() if p.grad is not None]
+            learning = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
             torch.nn.utils.clip_grad_norm_(learning, job.recipe.training.grad_clip)
         self.optimizer.step()
         at.step += 1
@@ -169,7 +173,7 @@ class Training:
         learn = self.loop.phase.learn if self.loop.phase else ()
         job.working.refresh(learn)
         for number, part in enumerate(parts):
-            torch.manual_seed(int(generator(job.recipe.seed, 2, self.at.step, number).integers(2**62)))
+            reseed(job.device, int(generator(job.recipe.seed, 2, self.at.step, number).integers(2**62)))
             loss = self._loss(part, replayed)
             share = loss.total / loss.weight if len(parts) == 1 else loss.total
             for hook in job.hooks:

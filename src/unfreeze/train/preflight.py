@@ -16,6 +16,7 @@ import torch
 from unfreeze.errors import PreflightError
 from unfreeze.models.pretrained import Sample
 from unfreeze.stack.frontier import set_modes
+from unfreeze.train.job import reseed
 
 if TYPE_CHECKING:
     from unfreeze.methods import Phase
@@ -79,7 +80,7 @@ def _check_gradients(job: Job, phase: Phase) -> None:
     # Buffers such as BatchNorm statistics move in a forward pass in training mode: put them back afterwards.
     buffers = {name: buffer.clone() for name, buffer in job.stack.module.named_buffers()}
     rows = _varied_rows(job)
-    torch.manual_seed(job.recipe.seed)
+    reseed(job.device, job.recipe.seed)
     outputs = job.working.module(**job.batch(job.train.batch(rows)))
     loss = job.task.loss(outputs.float(), job.train.targets[torch.tensor(rows)].to(job.device), job.loss_options)
     if not float(loss.weight) > 0:
