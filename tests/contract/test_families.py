@@ -299,10 +299,12 @@ def test_further_text_architectures(kind: str, options: dict[str, Any], tmp_path
 
 def test_frequencies_that_follow_the_length_are_no_difference(tmp_path: Path) -> None:
     """The library makes them anew for a long text, and puts the first ones back, under two names, for a short one."""
+    import transformers
     from transformers import AutoConfig
 
     rope = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
-    options = {**LLAMA_LIKE, "max_position_embeddings": 12, "rope_parameters": rope}
+    name = "rope_parameters" if int(transformers.__version__.split(".")[0]) >= 5 else "rope_scaling"
+    options = {**LLAMA_LIKE, "max_position_embeddings": 12, name: rope}
     source = text_source(family_of_config("llama"), AutoConfig.for_model("llama", **options))
     pretrained = adapt(source, ModelRecipe(), outputs=2, seed=0)
     store.save(pretrained, tmp_path)

@@ -7,6 +7,7 @@ attention be replaced by name.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -81,5 +82,7 @@ def attend_fast(module: nn.Module) -> None:
         ALL_ATTENTION_FUNCTIONS.register(NAME, attention)
         ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
     for child in module.modules():
-        if isinstance(child, PreTrainedModel) and child.config._attn_implementation == "sdpa":
+        # Some models of older versions attend by a list of functions of their own.
+        asks = hasattr(sys.modules[type(child).__module__], "ALL_ATTENTION_FUNCTIONS")
+        if isinstance(child, PreTrainedModel) and asks and child.config._attn_implementation == "sdpa":
             child.config._attn_implementation = NAME

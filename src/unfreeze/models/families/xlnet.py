@@ -21,7 +21,15 @@ FAMILY = Family(
         fine_tuning=2e-5,
         source="Yang et al. 2019, arXiv:1906.08237, appendix A.4: pre-training 4e-4; fine-tuning 1e-5 to 3e-5",
     ),
-    tiny=tiny_config("xlnet", max_position_embeddings=None, intermediate_size=None, d_head=16, d_inner=48),
+    tiny=tiny_config(
+        "xlnet",
+        **dict.fromkeys(("max_position_embeddings", "hidden_size", "num_hidden_layers", "num_attention_heads")),
+        intermediate_size=None,
+        d_model=32,
+        n_layer=3,
+        n_head=2,
+        d_inner=48,
+    ),
     pooling="last",
     extras={"config": {"use_mems_eval": False, "use_mems_train": False}},
 )
