@@ -6,10 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
+BENCH := .venv-bench
+PARTS ?=
+RUNS ?=
+ROWS ?=
+SIDES ?=
 
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo check test results clean
+.PHONY: help setup demo check test results bench clean
 
 help:  ## show what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +46,19 @@ results: setup  ## docs/results.md: every method on real data (hours; needs UNFR
 	$(BIN)/python benchmarks/results.py run
 	$(BIN)/python benchmarks/results.py write
 
+# Peers are installed one by one: one that cannot be had beside these versions is left out, and the page says so.
+$(BENCH)/.installed: pyproject.toml constraints.txt benchmarks/bench/peers.txt
+	test -x $(BENCH)/bin/pip || $(PYTHON) -m venv $(BENCH)
+	echo '*' > $(BENCH)/.gitignore
+	$(BENCH)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[offline]'
+	grep -v '^#' benchmarks/bench/peers.txt | while read -r peer; do \
+		$(BENCH)/bin/python -m pip install --quiet --constraint constraints.txt "$$peer" || echo "left out: $$peer"; done
+	touch $@
+
+bench: $(BENCH)/.installed  ## docs/benchmarks.md: peers side by side; PARTS="1 3" RUNS=3 ROWS=… SIDES=… QUICK=1 FULL=1 MISSING=1
+	PYTHONPATH=benchmarks $(BENCH)/bin/python -m bench run $(PARTS) $(RUNS:%=--runs %) $(ROWS:%=--rows %) \
+		$(SIDES:%=--side %) $(if $(QUICK),--quick) $(if $(FULL),--full) $(if $(MISSING),--missing)
+
 clean:  ## remove what was made, except runs/
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
