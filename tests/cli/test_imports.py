@@ -36,3 +36,14 @@ def test_the_modules_of_recipes_and_data_are_free_of_torch() -> None:
         f"assert not [name for name in {HEAVY!r}.split() if name in sys.modules]"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_texts_wait_for_no_image_library() -> None:
+    """timm would add half a second to every start; torchvision is imported by transformers itself."""
+    program = (
+        "import sys, unfreeze.api, unfreeze.models.text, unfreeze.models.image, unfreeze.models.store\n"
+        "from unfreeze.evaluation.gate import _import\n"
+        "_import('transformers')\n"
+        "assert not [name for name in ('timm', 'sklearn', 'pandas') if name in sys.modules]"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from unfreeze import _torchvision  # noqa: F401  (before timm)
 from unfreeze.errors import ModelError
-from unfreeze.models import tiny_cnn  # noqa: F401  (registers the embedded network)
 from unfreeze.models._state import seeded
 from unfreeze.models.families import family_of_timm, specialise
 from unfreeze.models.head import Head, initialise
@@ -38,7 +37,7 @@ def network(architecture: str, options: dict[str, Any], seed: int = 0) -> nn.Mod
     ModelError
         If an option is unknown or does not fit.
     """
-    import timm
+    from unfreeze.models.tiny_cnn import timm
 
     own = family_of_timm(architecture).extras.get("options", {})
     try:

@@ -85,6 +85,6 @@ def cached_models() -> list[str]:
 
 
 def _timm_names() -> list[str]:
-    import timm
+    from unfreeze.models.tiny_cnn import timm
 
     return list(timm.list_models())

@@ -123,7 +123,7 @@ def _own(folder: Path, recipe: ModelRecipe, modality: Modality, weights: bool) -
 
 
 def _is_timm(name: str) -> bool:
-    import timm
+    from unfreeze.models.tiny_cnn import timm
 
     return "/" not in name and ":" not in name and bool(timm.is_model(name))
 
@@ -148,7 +148,7 @@ def _pixel_reader(backbone: nn.Module, recipe: ModelRecipe) -> pixels.ImagePrepr
 
 def _timm(name: str, recipe: ModelRecipe, weights: bool, source: str, file: Path | None = None) -> Source:
     """A network by its timm name, with timm's weights, those of a local file, or none."""
-    import timm
+    from unfreeze.models.tiny_cnn import timm
 
     options = {key: value for key, value in recipe.options.items() if key not in PIXEL_OPTIONS}
     file = Path(recipe.weights).expanduser() if recipe.weights else file

@@ -1,4 +1,8 @@
-"""The embedded image network: a small ResNet of this project, known to timm as `unfreeze_tiny_cnn`."""
+"""The embedded image network: a small ResNet of this project, known to timm as `unfreeze_tiny_cnn`.
+
+`from unfreeze.models.tiny_cnn import timm` gives a timm that knows it. Importing this module takes seconds, of which
+texts have no use.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from typing import Any
 from torch import nn
 
 from unfreeze import _torchvision  # noqa: F401  (before timm)
+
+import timm as timm  # isort: skip
 
 ARCHITECTURE = "unfreeze_tiny_cnn"
 CHANNELS = (32, 64, 128, 256)
