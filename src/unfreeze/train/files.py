@@ -34,7 +34,8 @@ def _is_full_disk(error: Exception) -> bool:
     """safetensors and tokenizers raise errors of their own, which only name the number in their message."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return any(f"(os error {number})" in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
+    forms = ("(os error {})", "Os {{ code: {},")
+    return any(form.format(number) in str(error) for form in forms for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
