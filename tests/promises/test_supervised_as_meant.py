@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from small import BASE, fit_text
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_map_only
 
 import unfreeze
 from unfreeze import planning
@@ -75,7 +75,7 @@ def test_a_group_that_no_gradient_reaches(home: Path, tmp_path: Path, monkeypatc
     def cut(pretrained: Pretrained) -> None:
         block = pretrained.module.get_submodule("backbone.encoder.layer.1")
         # A tensor, or in older versions of the library a tuple of one.
-        block.register_forward_hook(lambda module, inputs, output: tree_map(torch.Tensor.detach, output))
+        block.register_forward_hook(lambda module, inputs, output: tree_map_only(torch.Tensor, torch.Tensor.detach, output))
 
     change_model(monkeypatch, cut)
     message = refused(home, tmp_path / "run", method="full")
