@@ -13,7 +13,7 @@ from unfreeze.recipe_io import load_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-WRITTEN_LATER = {"results.md", "interruptions.md"}
+WRITTEN_LATER = {"results.md", "interruptions.md", "benchmarks.md"}
 """Made by long measurements."""
 
 
