@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import platform
 import time
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
+
+from unfreeze.errors import UnfreezeError
+from unfreeze.stack.shelf import cache_folder
+from unfreeze.train.files import read_json, write_json
 
 WORTH = 1.5
 """bfloat16 has to be so many times faster on a layer's product before it is taken on a CPU."""
 
 ROUNDS = 40
+
+KEPT = "machine.json"
+"""What was measured on this machine."""
 
 
 def choose_precision(device: torch.device) -> tuple[str, str]:
@@ -33,7 +44,40 @@ def choose_precision(device: torch.device) -> tuple[str, str]:
 
 @cache
 def bf16_gain() -> float:
-    """How many times faster a transformer's larger product is in bfloat16, casts included (best of several)."""
+    """How many times faster a transformer's larger product is in bfloat16, casts included.
+
+    Measured once per machine, build of torch and number of threads, and kept beside the features' cache.
+    """
+    place, key = cache_folder() / KEPT, f"{_processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    known = _read(place)
+    if isinstance(known.get(key), float):
+        return float(known[key])
+    gain = _measured()
+    with suppress(OSError, UnfreezeError):  # a cache that cannot be written costs a third of a second next time
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_json(place, {**known, key: gain})
+    return gain
+
+
+def _read(place: Path) -> dict[str, Any]:
+    try:
+        known = read_json(place)
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _measured() -> float:
+    """The best of several, in alternation."""
     layer = nn.Linear(384, 1536)
     inputs = torch.randn(512, 384)
 
