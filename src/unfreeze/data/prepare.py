@@ -43,7 +43,7 @@ def prepare(recipe: DataRecipe, *, task: str | None, seed: int, objects: object 
     Parameters
     ----------
     task : "classification", "multilabel", "regression", or None to recognise it
-    seed : of the splits and of `max_rows`
+    seed : of the splits and of `max_rows`, unless the recipe has one for them
     objects : data given in Python instead of `recipe.path`
 
     Raises
@@ -51,6 +51,7 @@ def prepare(recipe: DataRecipe, *, task: str | None, seed: int, objects: object 
     DataError
         If the data cannot be read or used; the message says which row, column or file.
     """
+    seed = seed if recipe.split_seed is None else recipe.split_seed
     reading = _read(recipe, objects)
     table = reading.table
     log = Log(table, list(reading.quarantine), list(reading.findings))

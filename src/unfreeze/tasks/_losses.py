@@ -54,7 +54,7 @@ def _number(name: str, argument: str, positive: bool) -> float:
 
 def loss_of_rows(rows: Tensor) -> Loss:
     """The sum over rows (shape (rows,)) and their number."""
-    return Loss(total=rows.sum(), weight=torch.tensor(float(rows.shape[0]), device=rows.device))
+    return Loss(total=rows.sum(), weight=torch.tensor(float(rows.shape[0]), device=rows.device), rows=rows)
 
 
 def one_hot(targets: Tensor, classes: int) -> Tensor:

@@ -15,10 +15,12 @@ from unfreeze.registry import Card
 @dataclass(frozen=True)
 class Loss:
     """A batch's loss: the sum over rows and what to divide it by, so that accumulation over
-    micro-batches gives the mean over the whole batch."""
+    micro-batches gives the mean over the whole batch. `rows` holds each row's own, of shape (rows,), where the total
+    is their sum and the weight their number: then many models can share a batch."""
 
     total: Tensor
     weight: Tensor
+    rows: Tensor | None = None
 
 
 class Task(Protocol):
