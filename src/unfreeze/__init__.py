@@ -19,10 +19,11 @@ __all__ = [
     "plan",
     "predict",
     "resume",
+    "sweep",
 ]
 
 if TYPE_CHECKING:
-    from unfreeze.api import compare, evaluate, fit, inspect_data, load, plan, predict, resume
+    from unfreeze.api import compare, evaluate, fit, inspect_data, load, plan, predict, resume, sweep
     from unfreeze.planning import Plan
     from unfreeze.recipe import Recipe
     from unfreeze.recipe_io import load_recipe

@@ -1,4 +1,4 @@
-"""The sentence layer: fit, plan, load, evaluate, predict, resume, compare, inspect.
+"""The sentence layer: fit, sweep, plan, load, evaluate, predict, resume, compare, inspect.
 
 >>> run = unfreeze.fit("reviews.csv", target="stars")     # doctest: +SKIP
 >>> run.metrics["accuracy"], run.predict(["What a film!"])  # doctest: +SKIP
@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +20,8 @@ from unfreeze.data.manifest import Prepared
 from unfreeze.data.prepare import prepare
 from unfreeze.errors import Interrupted, RecipeError, RunError, UnfreezeError, nearest
 from unfreeze.evaluation.finish import evaluate_and_save
+from unfreeze.grid import read_asked
+from unfreeze.machine import give_back_at_once
 from unfreeze.methods import METHODS
 from unfreeze.methods._parse import parse_method
 from unfreeze.models.kernels import fast_kernels
@@ -28,17 +30,24 @@ from unfreeze.progress import Progress, Silent
 from unfreeze.recipe import Recipe
 from unfreeze.recipe_io import dump_recipe, with_values
 from unfreeze.run import MANIFEST, RECIPE, RESULT, Run, check_folder, new_run_folder, open_run, set_status
+from unfreeze.stack.gradient_checkpointing import blocks, recompute
+from unfreeze.stack.groups import LayerStack
 from unfreeze.stack.working import make_working
+from unfreeze.sweeping import plan_of_best, sweepable, train_together, training_of_best, write_sweep
 from unfreeze.tasks._task import LossOptions
 from unfreeze.train.early_stopping import EarlyStopping
 from unfreeze.train.ema import ExponentialAverage
 from unfreeze.train.files import full_disk_said, write_bytes, write_json
+from unfreeze.train.forecast import forecast
 from unfreeze.train.hooks import Hook
 from unfreeze.train.job import Job
 from unfreeze.train.l2_sp import StartingPoint
 from unfreeze.train.loop import Training
+from unfreeze.train.memory import is_out_of_memory
+from unfreeze.train.memory_budget import fit_into_budget
 from unfreeze.train.preflight import preflight
-from unfreeze.train.replaying import forecast_lines
+from unfreeze.train.replaying import expectations, forecast_lines
+from unfreeze.train.timing import times_of
 
 HookMaker: TypeAlias = Callable[[Plan], Sequence[Hook]]
 
@@ -73,6 +82,46 @@ def fit(
     """
     asked, objects = recipe_of(data, model, recipe, options)
     return fit_recipe(asked, progress=progress, objects=objects)
+
+
+def sweep(
+    data: Any = None,
+    model: str | None = None,
+    *,
+    rates: Sequence[float] | None = None,
+    decays: Sequence[float] | None = None,
+    seeds: int = 4,
+    recipe: Recipe | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Run:
+    """Train a head with every rate and weight decay from several seeds together; the best by validation becomes a run.
+
+    Parameters
+    ----------
+    data, model, recipe, **options
+        As in `fit`; the method is `head`.
+    rates : sequence of float, optional
+        Highest learning rates; None: 0.1, 0.3, 1 and 3 times training.head_lr.
+    decays : sequence of float, optional
+        Weight decays; None: 0 and training.weight_decay.
+    seeds : int
+        How many, counted up from the recipe's. They share the splits of the first.
+
+    Returns
+    -------
+    Run
+        Of the best head, as `fit` would have made it alone; `run.sweep` tells of all.
+
+    Raises
+    ------
+    UserError
+        What was said or given cannot be used. Nothing has been trained.
+    DivergedError
+        With every rate and decay a head diverged.
+    """
+    asked, objects = recipe_of(data, model, recipe, options)
+    return sweep_recipe(asked, rates=rates, decays=decays, seeds=seeds, progress=progress, objects=objects)
 
 
 def plan(data: Any = None, model: str | None = None, *, recipe: Recipe | None = None, **options: Any) -> Plan:
@@ -174,34 +223,95 @@ def fit_recipe(
     """
     progress = progress or Silent()
     started = time.perf_counter()
-    sources = (recipe.data.path, recipe.data.validation, recipe.data.test, recipe.model.name, recipe.model.weights)
+    made, job = _prepare(recipe, objects, progress)
+    further = _add_hooks(job, made, hooks)
+    job.folder = _begin_folder(made, recipe)
+    progress.start(made)
+    return _train(made, job, started, progress, further)
+
+
+def sweep_recipe(
+    recipe: Recipe,
+    *,
+    rates: Sequence[float] | str | None = None,
+    decays: Sequence[float] | str | None = None,
+    seeds: int | str = 4,
+    progress: Progress | None = None,
+    objects: object | None = None,
+) -> Run:
+    """`sweep` for a recipe that is already made; numbers may be given as they were typed: "1e-3,1e-2"."""
+    progress = progress or Silent()
+    started = time.perf_counter()
+    asked, recipe = read_asked(rates, decays, seeds), sweepable(recipe)
+    made, job = _prepare(recipe, objects, progress)
+    grid = asked.grid(sweepable(made.recipe))  # again, since what was left open is decided now
+    progress.start(made)
+    swept = train_together(job, grid)
+    made = plan_of_best(made, swept)
+    job = replace(job, recipe=made.recipe, folder=_begin_folder(made, recipe))
+    write_sweep(job.folder, swept)
+    return _train(made, job, started, progress, [], training_of_best(job, swept))
+
+
+def _prepare(recipe: Recipe, objects: object | None, progress: Progress) -> tuple[Plan, Job]:
+    """Everything before training, without writing anything."""
     if recipe.output.folder:
-        check_folder(Path(recipe.output.folder), recipe.output.overwrite, sources)
+        check_folder(Path(recipe.output.folder), recipe.output.overwrite, _sources(recipe))
     _threads(recipe)
     made = make_plan(recipe, objects, progress)
-    job = make_job(made, Path(), progress)
+    job = _within_budget(made, make_job(made, Path(), progress), progress)
     made.preflight = preflight(job)
-    further = _add_hooks(job, made, hooks)
+    return made, job
+
+
+def _begin_folder(made: Plan, asked: Recipe) -> Path:
+    """A new run's folder, with what is known before training."""
     method = "phases" if made.recipe.method.phases else made.recipe.method.name
     stem = f"{Path(made.manifest.source).stem}-{Path(made.recipe.model.name or '').name}-{method}"
-    folder = new_run_folder(recipe.output.folder, stem, recipe.output.overwrite, sources)
-    job.folder = folder
+    folder = new_run_folder(asked.output.folder, stem, asked.output.overwrite, _sources(asked))
     write_bytes(folder / RECIPE, dump_recipe(made.recipe, made.reasons).encode())
     write_json(folder / MANIFEST, made.manifest.to_dict())
     with full_disk_said(folder / "quarantine.jsonl"):
         write_quarantine(folder / "quarantine.jsonl", made.prepared.quarantine)
-    progress.start(made)
-    return _train(made, job, started, progress, further)
+    return folder
+
+
+def _sources(recipe: Recipe) -> tuple[str | None, ...]:
+    """What a run reads, and must not replace."""
+    return (recipe.data.path, recipe.data.validation, recipe.data.test, recipe.model.name, recipe.model.weights)
 
 
 def plan_recipe(recipe: Recipe, *, objects: object | None = None, progress: Progress | None = None) -> Plan:
     """`plan` for a recipe that is already made."""
     _threads(recipe)
+    progress = progress or Silent()
     made = make_plan(recipe, objects, progress)
-    job = make_job(made, Path(), Silent())
+    job = _within_budget(made, make_job(made, Path(), Silent()), progress)
     made.preflight = preflight(job)
-    made.replay = forecast_lines(job)
+    progress.stage("forecasting memory and time")
+    expected, test = expectations(job), made.feeds.get("test")
+    made.replay = forecast_lines(job, expected)
+    try:
+        phases = times_of(job, test, expected)
+        seconds = sum(sum(phase.seconds.values()) for phase in phases)
+        made.forecast = replace(made.forecast or forecast(job, test, expected), seconds=seconds, phases=phases)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        made.notes.append("memory ran out while a whole batch was measured, so there is no forecast: a run would go on")
     return made
+
+
+def _within_budget(made: Plan, job: Job, progress: Progress) -> Job:
+    """The job as it has to be to stay within `training.memory_budget`; what was chosen is written into the plan."""
+    if made.recipe.training.memory_budget is None:
+        return job
+    progress.stage(f"fitting the run into {made.recipe.training.memory_budget} of memory")
+    chosen = fit_into_budget(job, made.feeds.get("test"), made.reasons)
+    made.recipe = with_values(made.recipe, chosen.values)
+    made.reasons |= chosen.reasons
+    made.forecast = chosen.forecast
+    return make_job(made, Path(), job.progress) if chosen.values else job
 
 
 def inspect_recipe(recipe: Recipe, *, objects: object | None = None) -> Prepared:
@@ -284,6 +394,10 @@ def make_job(made: Plan, folder: Path, progress: Progress) -> Job:
     made.pretrained.module.to(device)
     faster = fast_kernels(device) if recipe.training.fast_kernels else ()
     working = make_working(made.stack, recipe.training.precision, faster)
+    if recipe.training.return_memory:
+        give_back_at_once()
+    if recipe.training.gradient_checkpointing:
+        _checkpoint_gradients(working.stack, recipe)
     train, validation = made.feeds["train"], made.feeds.get("validation")
     weights = _class_weights(made)
     return Job(
@@ -310,6 +424,15 @@ def make_job(made: Plan, folder: Path, progress: Progress) -> Job:
     )
 
 
+def _checkpoint_gradients(stack: LayerStack, recipe: Recipe) -> None:
+    if not blocks(stack):
+        raise RecipeError(
+            f"training.gradient_checkpointing: '{recipe.model.name}' has no blocks of several layers that could be "
+            "computed again."
+        )
+    recompute(stack)
+
+
 def _hooks(made: Plan, folder: Path) -> list[Hook]:
     recipe = made.recipe
     hooks: list[Hook] = []
@@ -333,13 +456,16 @@ def _class_weights(made: Plan) -> torch.Tensor:
     return torch.where(present, counts.sum() / (present.sum() * counts.clamp(min=1)), 0.0)
 
 
-def _train(made: Plan, job: Job, started: float, progress: Progress, further: list[str]) -> Run:
+def _train(
+    made: Plan, job: Job, started: float, progress: Progress, further: list[str], training: Training | None = None
+) -> Run:
+    """Train, unless that is done already, then prove and write the result."""
     folder = job.folder
     about: dict[str, Any] = {"weights": made.pretrained.provenance.sha256, "hooks": further}
     _add_tensorboard(job)
     set_status(folder, "running", **about)
     try:
-        training = Training(job)
+        training = training or Training(job)
         training.run()
         trained = time.perf_counter() - started
         result = evaluate_and_save(job, made.feeds.get("test"), training, trained, progress)

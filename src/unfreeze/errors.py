@@ -12,6 +12,7 @@ UnfreezeError
 │   ├── DivergedError        loss or weights are no longer finite
 │   ├── CheckpointError      no checkpoint can be read
 │   └── ReloadError          a fresh process does not reproduce the predictions
+├── OutOfMemory          not even one row at a time fits into memory
 └── Interrupted          stopped by the user, resumable
 
 Each class carries the exit code that the command line ends with.
@@ -83,6 +84,10 @@ class CheckpointError(TrainingError):
 
 class ReloadError(TrainingError):
     """A fresh process does not reproduce the predictions of the trained model."""
+
+
+class OutOfMemory(UnfreezeError):
+    """Not even one row at a time fits into memory."""
 
 
 class Interrupted(UnfreezeError):

@@ -19,13 +19,19 @@ from unfreeze.models.pretrained import Pretrained
 from unfreeze.progress import Progress, Silent
 from unfreeze.recipe import Recipe
 from unfreeze.resolve import check_early, pipeline_of, resolve, task_of
+from unfreeze.stack.budget import parse_size
 from unfreeze.stack.groups import LayerStack, build_stack
 from unfreeze.tasks._task import Task
-from unfreeze.train.feed import Feed, make_feed
+from unfreeze.train.feed import MEMO_BYTES, Feed, make_feed
+from unfreeze.train.forecast import Forecast
 from unfreeze.train.loop import phase_rate
 
 LENGTH_SAMPLE = 5000
 """Training texts whose length is looked at in the audit."""
+
+
+IMAGES_SHARE = 20
+"""Decoded images of each split are kept up to this part of a budget of memory."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,10 @@ class LayerRow:
 
 @dataclass
 class Plan:
-    """A resolved recipe with its reasons, what the data are, and what each layer group does when."""
+    """A resolved recipe with its reasons, what the data are, and what each layer group does when.
+
+    `forecast` says what a run will take; it is there where a plan was asked for, or a budget of memory.
+    """
 
     recipe: Recipe
     reasons: dict[str, str]
@@ -56,6 +65,7 @@ class Plan:
     stack: LayerStack = field(repr=False)
     task: Task = field(repr=False)
     feeds: dict[str, Feed] = field(repr=False)
+    forecast: Forecast | None = None
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -169,6 +179,8 @@ def _with_model_facts(recipe: Recipe, pretrained: Pretrained) -> tuple[Recipe, d
 
 
 def _feeds(recipe: Recipe, prepared: Prepared, task: Task, pretrained: Pretrained) -> dict[str, Feed]:
+    budget = recipe.training.memory_budget
+    most = MEMO_BYTES if budget is None else min(MEMO_BYTES, parse_size(budget) // IMAGES_SHARE)
     return {
         split: make_feed(
             examples,
@@ -178,6 +190,7 @@ def _feeds(recipe: Recipe, prepared: Prepared, task: Task, pretrained: Pretraine
             max_pixels=recipe.data.max_pixels,
             pipeline=pipeline_of(recipe, prepared.manifest) if split == "train" else None,
             seed=recipe.seed,
+            most=most,
         )
         for split, examples in prepared.splits.items()
     }

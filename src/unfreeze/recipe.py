@@ -51,6 +51,9 @@ class DataRecipe:
     min_per_class: Count = option(3, "rows that a class needs, one for each split")
     encoding: str | None = option(None, "text encoding of tables; none detects it")
     max_rows: Count | None = option(None, "use at most so many rows, drawn by seed and class")
+    split_seed: Annotated[int, Ge(0), Lt(2**63)] | None = option(
+        None, "seed of the splits and of max_rows; none: the recipe's seed"
+    )
     max_pixels: Count = option(64_000_000, "larger images are refused (decompression bombs)")
 
 
@@ -101,7 +104,7 @@ class TrainingRecipe:
     micro_batch: Count | None = option(None, "rows per forward pass; none: the whole batch")
     lr: Positive | None = option(None, "highest rate of the pre-trained layers; none: the family's")
     head_lr: Positive | None = option(None, "highest rate of the new head")
-    optimizer: str = option("adamw", "see the docs: adamw, adam, sgd, rmsprop, adafactor, lion")
+    optimizer: str = option("adamw", "see the docs: adamw, adam, sgd, rmsprop, adafactor, lion, adamw-8bit")
     schedule: str = option("linear", "constant, linear, cosine, polynomial, step, one-cycle, plateau")
     warmup: Share = option(0.1, "share of a phase's updates in which the rate rises from zero")
     weight_decay: Annotated[float, Ge(0)] = option(0.01, "not applied to norms and biases")
@@ -123,7 +126,17 @@ class TrainingRecipe:
         None, "augmented versions of each image that are kept for replay; 0: each epoch sees a new one; none: decided"
     )
     cache_budget: str | float | None = option(
-        None, "what kept features may take of memory and disk: 2GB, 0.3, 0; none: 0.4 of free memory, 0.1 of free disk"
+        None,
+        "what kept features may take of memory and disk: 2GB, 0.3, disk, 0; none: 0.4 of free memory, 0.1 of free disk",
+    )
+    memory_budget: str | None = option(
+        None, "most memory that the run may take, such as 6GB: what is left open is chosen to fit; none: no limit"
+    )
+    gradient_checkpointing: bool | None = option(
+        None, "compute activations twice instead of keeping them; none: where memory_budget needs it"
+    )
+    return_memory: bool | None = option(
+        None, "return freed memory to the system at once; none: where memory_budget or gradient_checkpointing need it"
     )
     fast_kernels: bool = option(True, "faster dropout and attention on a CPU, equal up to rounding")
     checkpoint_every: Positive = option(60.0, "seconds between checkpoints: the most that a crash can cost")

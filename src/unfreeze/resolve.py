@@ -19,7 +19,7 @@ from unfreeze.models.pretrained import Pretrained
 from unfreeze.optim.optimizers import OPTIMIZERS
 from unfreeze.optim.schedules import SCHEDULES
 from unfreeze.recipe import Recipe, TrainingRecipe
-from unfreeze.stack.budget import parse_budget
+from unfreeze.stack.budget import parse_budget, parse_size
 from unfreeze.stack.frontier import frontier
 from unfreeze.stack.groups import LayerStack
 from unfreeze.tasks import TASKS
@@ -118,6 +118,7 @@ def check_early(recipe: Recipe) -> None:
         (recipe.method.name, "", parse_method),
         (training.device, "training.device: ", _usable),
         (training.cache_budget, "training.cache_budget: ", parse_budget),
+        (training.memory_budget, "training.memory_budget: ", parse_size),
     )
     if problems:
         raise RecipeError(problems)
@@ -204,7 +205,9 @@ def _training(recipe: Recipe, manifest: Manifest, pretrained: Pretrained, decisi
         lr=lambda: (rate * optimizer.rate, f"{kind}: {rates.source}{per_optimizer}"),
         head_lr=lambda: _head_rate(recipe, optimizer.rate, per_optimizer),
         epochs=lambda: _epochs(recipe, rows, training.batch_size or 1),
+        gradient_checkpointing=lambda: (False, "activations are kept: nothing says that memory is short"),
     )
+    training = decisions.fill(training, "training", return_memory=lambda: _return_memory(training))
     if training.precision == "auto":
         precision, reason = choose_precision(torch.device(training.device or "cpu"))
         decisions.reasons["training.precision"] = reason
@@ -217,6 +220,12 @@ def _head_rate(recipe: Recipe, factor: float, per_optimizer: str) -> tuple[float
     if recipe.method.name == "head" and recipe.training.lr is not None:
         return recipe.training.lr, "training.lr as given, since nothing but the head learns"
     return HEAD_RATE * factor, f"the head is new and nearly linear, so it bears more{per_optimizer}"
+
+
+def _return_memory(training: TrainingRecipe) -> tuple[bool, str]:
+    if training.device == "cpu" and training.gradient_checkpointing:
+        return True, "else the holes that activations leave when they come and go take more than was saved"
+    return False, "the next pass needs it again: new pages take time"
 
 
 def _epochs(recipe: Recipe, rows: int, batch_size: int) -> tuple[float, str]:

@@ -23,6 +23,7 @@ from unfreeze.tasks._task import Task
 from unfreeze.train.files import read_json, write_json
 
 RECIPE, MANIFEST, STATUS, RESULT = "recipe.resolved.yaml", "manifest.json", "status.json", "result.json"
+SWEEP, LOG = "sweep.json", "log.jsonl"
 PRECISIONS = ("auto", "bf16", "float32")
 
 
@@ -79,6 +80,19 @@ class Run:
         if not {"model", "metric", "test", "parameters"} <= result.keys():
             raise RunError(f"'{self.path / RESULT}' is damaged: it lacks figures that every finished run has.")
         return result
+
+    @cached_property
+    def sweep(self) -> dict[str, Any]:
+        """What a sweep tried before it made this run: every configuration's figures on validation, and the choice.
+
+        Raises
+        ------
+        RunError
+            If the run was not made by a sweep.
+        """
+        if not (self.path / SWEEP).exists():
+            raise RunError(f"The run '{self.path}' was not made by a sweep: it has no {SWEEP}.")
+        return _read(self.path / SWEEP)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -282,7 +296,7 @@ def _is_run(folder: Path) -> bool:
 
 def _never_began(folder: Path) -> bool:
     """Whether a process was killed while it made this folder: it holds only what a run writes before its status."""
-    first = (RECIPE, MANIFEST, "quarantine.jsonl", STATUS)
+    first = (RECIPE, MANIFEST, "quarantine.jsonl", SWEEP, LOG, STATUS)
     written = {".probe", *first[:-1], *(f".{name}.tmp" for name in first)}
     names = {item.name for item in folder.iterdir()}
     return names <= written and bool(names & {".probe", RECIPE, f".{RECIPE}.tmp"})

@@ -26,6 +26,28 @@ class Layer:
 
 
 @dataclass
+class Moment:
+    name: str = f"learning in {EVIL}"
+    bytes: int = 10**6
+    parts: dict[str, int] = field(default_factory=lambda: {f"weights of {EVIL}": 10**6})
+
+
+@dataclass
+class Time:
+    name: str = f"phase {EVIL}"
+    updates: int = 10
+    seconds: dict[str, float] = field(default_factory=lambda: {"updates": 12.5})
+
+
+@dataclass
+class Forecast:
+    device: str = "cpu"
+    peak: Moment = field(default_factory=Moment)
+    seconds: float = 12.5
+    phases: list[Time] = field(default_factory=lambda: [Time()])
+
+
+@dataclass
 class FakePlan:
     recipe: Recipe
     phases: tuple[Phase, ...]
@@ -35,14 +57,29 @@ class FakePlan:
     notes: list[str] = field(default_factory=lambda: ["a note"])
     preflight: list[str] = field(default_factory=lambda: [f"row 1 → {EVIL}"])
     replay: list[str] = field(default_factory=lambda: [f"top 1: kept for {EVIL}"])
+    forecast: Forecast = field(default_factory=Forecast)
     steps_per_epoch: int = 10
     total_parameters: int = 111
+
+
+SWEEP: dict[str, Any] = {
+    "metric": "macro_f1",
+    "heads": 4,
+    "best": {"head_lr": 0.003, "weight_decay": 0.01, "seed": 8, "epoch": 4, "value": 0.8125},
+    "table": [
+        {"head_lr": 0.003, "weight_decay": 0.01, "mean": 0.75, "spread": 0.125,
+         "seeds": [{"seed": 7, "value": 0.6875, "best_epoch": 9}, {"seed": 8, "value": 0.8125, "best_epoch": 4}]},
+        {"head_lr": 3.0, "weight_decay": 0.01, "mean": None, "spread": None,
+         "seeds": [{"seed": 7, "value": 0.25, "best_epoch": 2}, {"seed": 8, "diverged_in_epoch": 1}]},
+    ],
+}  # fmt: skip
 
 
 @dataclass
 class FakeRun:
     path: Path
     result: dict[str, Any]
+    sweep: dict[str, Any] = field(default_factory=lambda: SWEEP)
 
     def predict_all(self, source: Any, precision: str = "auto") -> tuple[list[dict[str, Any]], tuple[Quarantined, ...]]:
         rows = [{"origin": f"{source}, row {row}", "prediction": EVIL, "probabilities": {EVIL: 0.75, "b": 0.25}}
@@ -107,6 +144,7 @@ class Stub(ModuleType):
     progress: Any = None
     error: BaseException | None = None
     chatter = ""
+    tried: dict[str, Any]
 
     def fit_recipe(self, recipe: Recipe, progress: Any = None) -> FakeRun:
         self.recipe = recipe
@@ -115,6 +153,10 @@ class Stub(ModuleType):
         if self.error is not None:
             raise self.error
         return FakeRun(Path("runs/fake-1"), RESULT)
+
+    def sweep_recipe(self, recipe: Recipe, progress: Any = None, **tried: Any) -> FakeRun:
+        self.tried = tried
+        return self.fit_recipe(recipe, progress)
 
     def plan_recipe(self, recipe: Recipe, progress: Any = None) -> FakePlan:
         self.recipe, self.progress = recipe, progress

@@ -59,8 +59,8 @@ def test_fit_json_is_one_document(api: Stub, capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize(
     "words",
-    ["plan a.csv", "inspect a.csv", "evaluate r a.csv", "predict r a.csv", "resume r", "compare r s", "methods",
-     "methods last:2", "tasks", "tasks regression", "models", "demo text"],
+    ["plan a.csv", "sweep a.csv", "inspect a.csv", "evaluate r a.csv", "predict r a.csv", "resume r", "compare r s",
+     "methods", "methods last:2", "tasks", "tasks regression", "models", "demo text"],
 )  # fmt: skip
 def test_every_command_has_a_json_mode(api: Stub, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words.split(), "--json"]) == 0

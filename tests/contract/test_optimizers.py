@@ -62,6 +62,19 @@ def test_card_and_rate(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_its_state_takes_what_forecasts_say(name: str) -> None:
+    layer = nn.Linear(512, 256)
+    optimizer = OPTIMIZERS.get(name).make([{"params": list(layer.parameters()), "lr": 1e-3, "weight_decay": 0.0}], 1e-3)
+    layer(torch.randn(2, 512)).sum().backward()
+    optimizer.step()
+    kept = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
+    floats = sum(value.numel() * value.element_size() for value in kept) / 4
+    assert floats / sum(value.numel() for value in layer.parameters()) == pytest.approx(
+        OPTIMIZERS.get(name).state, abs=0.02
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_it_learns(name: str) -> None:
     of = stack()
     losses = learn(of, make(name, of), 60)

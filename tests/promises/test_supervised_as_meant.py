@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ def test_a_group_that_no_gradient_reaches(home: Path, tmp_path: Path, monkeypatc
     def cut(pretrained: Pretrained) -> None:
         block = pretrained.module.get_submodule("backbone.encoder.layer.1")
         # A tensor, or in older versions of the library a tuple of one.
-        block.register_forward_hook(lambda module, inputs, output: tree_map_only(torch.Tensor, torch.Tensor.detach, output))
+        cut_off = partial(tree_map_only, torch.Tensor, torch.Tensor.detach)
+        block.register_forward_hook(lambda module, inputs, output: cut_off(output))
 
     change_model(monkeypatch, cut)
     message = refused(home, tmp_path / "run", method="full")

@@ -8,7 +8,7 @@ from unfreeze.errors import RecipeError
 from unfreeze.recipe import Recipe
 from unfreeze.recipe_io import dump_recipe, recipe_from_mapping, with_settings
 from unfreeze.resolve import check_early
-from unfreeze.stack.budget import Budget, in_words, parse_budget, to_leave
+from unfreeze.stack.budget import Budget, in_words, parse_budget, parse_size, to_leave
 
 
 @pytest.mark.parametrize(
@@ -26,19 +26,32 @@ from unfreeze.stack.budget import Budget, in_words, parse_budget, to_leave
         (" 2 KB ", 900, 2000),
         ("1KiB", 900, 1024),
         ("2TB", 900, 9000),
+        ("disk", 0, 1000),
     ],
 )
 def test_what_it_comes_to(value: str | float | None, memory: int, disk: int) -> None:
     budget = parse_budget(value)
     assert (budget.memory(1000), budget.disk(10_000)) == (memory, disk)
-    assert budget.nothing == (memory == 0)
+    assert budget.nothing == (memory == disk == 0)
+
+
+@pytest.mark.parametrize(("value", "size"), [("6GB", 6 * 10**9), (" 1.5 gib", 3 * 2**29), ("800MB", 8 * 10**8)])
+def test_a_size(value: str, size: int) -> None:
+    assert parse_size(value) == size
+
+
+@pytest.mark.parametrize("value", ["6", "0GB", "0.3", "GB", "six GB", "", "-1GB", "1e3MB"])
+def test_what_is_no_size(value: str) -> None:
+    with pytest.raises(RecipeError, match=r"expected a size such as 6GB or 800MB\. Found '.*'\."):
+        parse_size(value)
 
 
 @pytest.mark.parametrize(
     "value", ["1", "2", 5, 1.0, "2 bananas", "GB", "", "-1", -0.5, "1e3", "0.3.1", "nan", "½", "2G"]
 )
 def test_what_is_neither(value: str | float) -> None:
-    with pytest.raises(RecipeError, match=r"expected a share below 1 such as 0\.3, a size such as 2GB, or 0\. Found"):
+    expected = r"expected a share below 1 such as 0\.3, a size such as 2GB, disk, or 0\. Found"
+    with pytest.raises(RecipeError, match=expected):
         parse_budget(value)
 
 

@@ -13,7 +13,6 @@ from tiny import tiny_pretrained
 
 from unfreeze.data.augmentations._pipeline import build
 from unfreeze.data.manifest import Examples, ImageRef
-from unfreeze.train import feed as feeds
 from unfreeze.train.feed import Feed
 
 TEXTS = ["good movie", "a bad bank card, was it?", "the fine bank is a poor movie"]
@@ -55,9 +54,9 @@ def test_rows_are_encoded_once_and_padded_to_the_longest_of_the_batch() -> None:
     assert reader.encoded == TEXTS
 
 
-def test_beyond_its_memory_rows_are_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds, "MEMO_BYTES", 0)
+def test_beyond_its_memory_rows_are_encoded_again() -> None:
     feed, reader = text_feed()
+    feed.most = 0
     one, two = feed.batch([0]), feed.batch([0])
     assert len(reader.encoded) == 2
     assert torch.equal(one["input_ids"], two["input_ids"])

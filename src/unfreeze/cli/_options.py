@@ -35,6 +35,7 @@ FLAGS = {
     "max-rows": "data.max_rows",
     "device": "training.device",
     "cache-budget": "training.cache_budget",
+    "memory-budget": "training.memory_budget",
     "output": "output.folder",
 }
 """Flags that take a value. Every other option is reached by --set."""

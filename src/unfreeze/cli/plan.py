@@ -8,7 +8,7 @@ import typer
 
 from unfreeze.cli._options import JSON, QUIET, takes_recipe
 from unfreeze.cli._output import emit, only_document, show
-from unfreeze.cli.tables import plan_summary, plan_table, reasons_table
+from unfreeze.cli.tables import forecast_parts, plan_summary, plan_table, reasons_table
 from unfreeze.progress import choose
 from unfreeze.recipe import Recipe
 
@@ -21,7 +21,8 @@ DUMP = Annotated[
 def plan(recipe: Recipe, dump_phases: DUMP = False, quiet: QUIET = False, json: JSON = False) -> None:
     """Show what fit would do, without training.
 
-    The layer groups, which of them learn when and how fast, and every default with its reason.
+    The layer groups, which of them learn when and how fast, what memory and time that takes, and every default with its
+    reason.
     """
     from unfreeze import api
 
@@ -34,7 +35,8 @@ def plan(recipe: Recipe, dump_phases: DUMP = False, quiet: QUIET = False, json: 
     elif json:
         emit(_document(made))
     else:
-        show(plan_table(made), *plan_summary(made), reasons_table(made))
+        forecast = forecast_parts(made.forecast) if made.forecast is not None else ()
+        show(plan_table(made), *plan_summary(made), *forecast, reasons_table(made))
 
 
 FIELDS = (
@@ -45,6 +47,7 @@ FIELDS = (
     "notes",
     "preflight",
     "replay",
+    "forecast",
     "steps_per_epoch",
     "total_parameters",
 )

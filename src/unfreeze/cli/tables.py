@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unfreeze.progress import counted, printable
+from unfreeze.stack.budget import in_words
 
 if TYPE_CHECKING:
     from unfreeze.data.manifest import Finding, Prepared
@@ -74,6 +75,36 @@ def plan_summary(plan: Any) -> list[Text]:
     lines += [words(f"check: {line}", "dim") for line in plan.preflight]
     lines += [words(f"note: {line}", "yellow") for line in plan.notes]
     return lines
+
+
+def forecast_parts(forecast: Any) -> list[Table | Text]:
+    """What a run will take: a line, where its memory goes, and each phase's time."""
+    peak = forecast.peak
+    seconds = f", about {duration(forecast.seconds)} as fast as it is now" if forecast.seconds is not None else ""
+    parts: list[Table | Text] = [words(f"Forecast: {in_words(peak.bytes)} of memory ({forecast.device}){seconds}.")]
+    shares = sorted(peak.parts.items(), key=lambda part: -part[1])
+    parts.append(
+        table(
+            f"Memory at its fullest ({peak.name})", ["what", "size"], [(n, in_words(s)) for n, s in shares], right=[1]
+        )
+    )
+    kinds = list(dict.fromkeys(kind for phase in forecast.phases for kind in phase.seconds))
+    rows = [
+        [phase.name, f"{phase.updates:,}" if phase.updates else "", *(duration(phase.seconds.get(k)) for k in kinds)]
+        for phase in forecast.phases
+    ]
+    if rows:
+        parts.append(table("Time", ["phase", "updates", *kinds], rows, right=range(1, len(kinds) + 2)))
+    return parts
+
+
+def duration(seconds: float | None) -> str:
+    """ "40 s", "12 min", "3.5 h"; nothing where there is nothing to tell."""
+    if not seconds:
+        return ""
+    if seconds < 120:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def reasons_table(plan: Any) -> Table:

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from unfreeze.data.manifest import Input
 from unfreeze.models.kernels import fast_kernels
-from unfreeze.models.pretrained import Pretrained
+from unfreeze.models.pretrained import Pretrained, Sample
 from unfreeze.stack.groups import build_stack
 from unfreeze.stack.working import Working, make_working
 from unfreeze.train.feed import encode_all, to_device
+from unfreeze.train.memory import Portions
 from unfreeze.train.order import reading_batches
 from unfreeze.train.precision import choose_precision
 
@@ -46,13 +47,19 @@ def read(
     working.module.eval()
     preprocess = pretrained.preprocess
     device = next(working.module.parameters()).device
+    portions = Portions()
     for start in range(0, len(inputs), ENCODED_TOGETHER):
         samples = encode_all(preprocess, inputs[start : start + ENCODED_TOGETHER])
-        for rows in reading_batches([preprocess.length(sample) for sample in samples], batch_size):
+
+        @torch.inference_mode()
+        def outputs_of_rows(rows: Sequence[int], samples: Sequence[Sample] = samples) -> Tensor:
             batch = working.laid_out(to_device(preprocess.collate([samples[row] for row in rows]), device))
-            with torch.inference_mode():
-                outputs = working.module(**batch).float().cpu()
-            yield [start + row for row in rows], outputs
+            found: Tensor = working.module(**batch).float().cpu()
+            return found
+
+        for batch in reading_batches([preprocess.length(sample) for sample in samples], batch_size):
+            for rows, outputs in portions.each(batch, outputs_of_rows):
+                yield [start + row for row in rows], outputs
 
 
 def outputs_of(pretrained: Pretrained, working: Working, inputs: Sequence[Input], batch_size: int = 64) -> Tensor:

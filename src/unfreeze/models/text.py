@@ -94,6 +94,9 @@ def config_of(spec: dict[str, Any]) -> Any:
 def build(spec: dict[str, Any], seed: int) -> TextModel:
     """The architecture of a spec with new weights that follow from the seed."""
     config = config_of(spec)
+    if hasattr(config, "use_cache"):
+        # Keys and values of every block, kept for a next token that nobody asks for.
+        config.use_cache = False
     cls = backbone_class(family_of_config(config.model_type), config)
     with seeded(seed):
         backbone = cls._from_config(config, dtype=torch.float32, **pooler_off(cls))

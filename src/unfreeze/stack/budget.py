@@ -60,22 +60,43 @@ class Budget:
 
 
 def parse_budget(value: str | float | None) -> Budget:
-    """The budget that a recipe asks for: "2GB", a share such as 0.3, or None.
+    """The budget that a recipe asks for: "2GB", a share such as 0.3, "disk" (nothing in memory), or None.
 
     Raises
     ------
     RecipeError
-        If it is neither.
+        If it is none of these.
     """
     if value is None:
         return Budget()
-    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)", str(value).strip().lower())
-    number, unit = (float(found[1]), found[2]) if found else (0.0, "?")
+    if value == "disk":
+        return Budget(memory_share=0.0)
+    number, unit = _number_and_unit(value)
     if unit in UNITS:
         return Budget(most=int(number * UNITS[unit]))
     if unit or number >= 1:
-        raise RecipeError(f"expected a share below 1 such as 0.3, a size such as 2GB, or 0. Found '{value}'.")
+        raise RecipeError(f"expected a share below 1 such as 0.3, a size such as 2GB, disk, or 0. Found '{value}'.")
     return Budget(number, number)
+
+
+def parse_size(value: str) -> int:
+    """Bytes of a size such as "6GB".
+
+    Raises
+    ------
+    RecipeError
+        If it is none, or nothing.
+    """
+    number, unit = _number_and_unit(value)
+    if unit not in UNITS or number <= 0:
+        raise RecipeError(f"expected a size such as 6GB or 800MB. Found '{value}'.")
+    return int(number * UNITS[unit])
+
+
+def _number_and_unit(value: str | float) -> tuple[float, str]:
+    """ "2.5 GB" as 2.5 and "gb"; the unit is "?" where it is no such thing."""
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)", str(value).strip().lower())
+    return (float(found[1]), found[2]) if found else (0.0, "?")
 
 
 def to_leave(

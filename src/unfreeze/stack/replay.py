@@ -394,14 +394,17 @@ def _passing(passing: Mapping[nn.Module, tuple[Any, list[Any]]], shape: Shape) -
 
         return forward
 
-    replaced = list(passing.items())
-    for module, (structure, leaves) in replaced:
+    # A module may have a forward of its own already (gradient checkpointing), which comes back.
+    before = [(module, module.__dict__.get("forward")) for module in passing]
+    for module, (structure, leaves) in passing.items():
         module.__dict__["forward"] = hollow(structure, leaves)
     try:
         yield
     finally:
-        for module, _ in replaced:
+        for module, own in before:
             del module.__dict__["forward"]
+            if own is not None:
+                module.__dict__["forward"] = own
 
 
 @contextmanager

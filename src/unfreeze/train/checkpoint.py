@@ -105,7 +105,14 @@ def unflatten(prefix: str, tensors: Mapping[str, Tensor], values: Mapping[str, A
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    plain = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
+    """Without copies, which would double what training takes; only tensors that share memory need their own."""
+    plain: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        here = tensor.detach().to("cpu").contiguous()
+        place = here.untyped_storage().data_ptr()
+        plain[name] = here.clone() if place in seen else here
+        seen.add(place)
     save_file(plain, path)
 
 

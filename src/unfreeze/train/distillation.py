@@ -68,6 +68,12 @@ class Distillation(Hook):
         cosine = cosine_similarity(self.projection(features.float()), wanted.float())
         return self.strength * (1 - cosine).mean()
 
+    def retry(self, loop: LoopState) -> None:
+        """Forget the features and the projection's gradients of passes that failed."""
+        self._features.clear()
+        if self.optimizer is not None:
+            self.optimizer.zero_grad(set_to_none=True)
+
     def after_backward(self, loop: LoopState) -> None:
         """Let the projection take its own step and stop looking."""
         assert self._handle is not None

@@ -30,6 +30,8 @@ class ExponentialAverage(Hook):
         Weight of the old average in (0, 1), reached after a warm-up.
     """
 
+    copies = 2  # the average and, while validation runs, the weights that it stands for
+
     def __init__(self, decay: float) -> None:
         self.decay = decay
         self.phase = -1

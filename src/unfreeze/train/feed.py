@@ -25,6 +25,12 @@ MEMO_BYTES = 4 * 1024**3
 ENCODED_TOGETHER = 2000
 """Texts that are tokenized in one call."""
 
+TENSOR = 1000
+"""Bytes that a small tensor takes beside its numbers: measured on encoded texts."""
+
+LOOKED_AT = 16
+"""Rows whose size stands for those of all."""
+
 
 @dataclass
 class Feed:
@@ -35,6 +41,8 @@ class Feed:
     targets : Tensor of shape (rows, …)
     pipeline : Pipeline, optional
         Augmentation, for training only. Its randomness depends on seed, epoch and row alone.
+    most : int
+        Bytes of encoded images that are kept.
     """
 
     examples: Examples
@@ -43,6 +51,7 @@ class Feed:
     max_pixels: int
     pipeline: Pipeline | None = None
     seed: int = 0
+    most: int = MEMO_BYTES
     _memo: dict[int, Sample] = field(default_factory=dict)
     _memo_bytes: int = 0
 
@@ -64,11 +73,25 @@ class Feed:
         if row not in self._memo:
             encoded = self.preprocess.encode(self.examples.inputs[row])
             size = sum(tensor.numel() * tensor.element_size() for tensor in encoded.values())
-            if self._memo_bytes + size > MEMO_BYTES:
+            if self._memo_bytes + size > self.most:
                 return encoded
             self._memo[row] = encoded
             self._memo_bytes += size
         return self._memo[row]
+
+    @property
+    def bytes(self) -> int:
+        """What the rows that are kept encoded take in memory now."""
+        return sum(_bytes(sample) for sample in self._memo.values())
+
+    @property
+    def bytes_at_most(self) -> int:
+        """What they will take once every row has been read."""
+        if not len(self) or (self.pipeline is not None and self.pipeline.inputs):
+            return self.bytes
+        rows = range(0, len(self), -(-len(self) // LOOKED_AT))
+        size = len(self) * sum(_bytes(self.sample(row)) for row in rows) // len(rows)
+        return min(size, self.most) if isinstance(self.examples.inputs[0], ImageRef) else size
 
     def augmented(self, row: int, epoch: int) -> Sample:
         """One encoded row as the pipeline changes it in this epoch."""
@@ -111,6 +134,10 @@ class Feed:
         return self.preprocess.collate([self.sample(0)])
 
 
+def _bytes(sample: Sample) -> int:
+    return sum(tensor.numel() * tensor.element_size() + TENSOR for tensor in sample.values())
+
+
 def make_feed(
     examples: Examples,
     manifest: Manifest,
@@ -120,11 +147,12 @@ def make_feed(
     max_pixels: int,
     pipeline: Pipeline | None = None,
     seed: int = 0,
+    most: int = MEMO_BYTES,
 ) -> Feed:
     """A feed with its targets encoded."""
     encoded = [task.encode(target, manifest) for target in examples.targets]
     targets = torch.stack(encoded) if encoded else torch.zeros(0)
-    return Feed(examples, targets, preprocess, max_pixels, pipeline, seed)
+    return Feed(examples, targets, preprocess, max_pixels, pipeline, seed, most)
 
 
 def encode_all(preprocess: Preprocessor, items: Sequence[Input]) -> list[Sample]:

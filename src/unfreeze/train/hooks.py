@@ -44,7 +44,11 @@ class Hook:
 
     State that has to survive an interruption is returned by `state` as tensors and given back to
     `restore`; everything else must follow from `LoopState`.
+
+    `copies` says how many copies of what learns it keeps, for forecasts of memory.
     """
+
+    copies = 0
 
     def before_phase(self, loop: LoopState) -> None:
         """The phase's groups have been set to learn."""
@@ -63,6 +67,9 @@ class Hook:
     def penalty(self, loop: LoopState) -> Tensor | None:
         """A term added to the loss once per update."""
         return None
+
+    def retry(self, loop: LoopState) -> None:
+        """Memory ran out in the passes of an update, which are done again in smaller parts: drop what they left."""
 
     def after_backward(self, loop: LoopState) -> None:
         """All gradients of an update are there, not yet clipped."""

@@ -19,6 +19,7 @@ from unfreeze.stack.working import Working
 from unfreeze.tasks._task import LossOptions, Task
 from unfreeze.train.feed import Feed, to_device
 from unfreeze.train.hooks import Hook
+from unfreeze.train.memory import Portions
 
 
 def reseed(device: torch.device, seed: int) -> None:
@@ -79,6 +80,11 @@ class Job:
         """Groups that learn in any phase, lowest first."""
         ever = {name for phase in self.phases for name in phase.learn}
         return tuple(name for name in self.stack.names if name in ever)
+
+    @cached_property
+    def portions(self) -> Portions:
+        """How many rows are read at a time where nothing is learned."""
+        return Portions(self.note)
 
     @property
     def reads_text(self) -> bool:

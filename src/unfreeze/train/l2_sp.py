@@ -26,6 +26,8 @@ class StartingPoint(Hook):
         α in the paper, which tries 0.001 to 1 with plain SGD.
     """
 
+    copies = 1
+
     def __init__(self, strength: float) -> None:
         self.strength = strength
         self.start: dict[str, Tensor] = {}

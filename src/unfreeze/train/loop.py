@@ -29,6 +29,7 @@ from unfreeze.train.checkpoint import Checkpoint, cpu, flatten, load_checkpoint,
 from unfreeze.train.files import finite, write_bytes
 from unfreeze.train.hooks import LoopState
 from unfreeze.train.job import Job, reseed
+from unfreeze.train.memory import TO_LEARN, forget_attempt, halved, moving, needed
 from unfreeze.train.order import generator, training_batches
 from unfreeze.train.replaying import Replayed, replay_phase
 from unfreeze.train.scoring import score
@@ -37,7 +38,10 @@ from unfreeze.train.signals import StopRequest, stop_requests
 
 @dataclass
 class Progressed:
-    """How far training has come: everything that is not a tensor."""
+    """How far training has come: everything that is not a tensor.
+
+    `micro_batch` is what memory turned out to suffice for; 0: what the recipe says.
+    """
 
     phase: int = 0
     phase_step: int = 0
@@ -52,6 +56,7 @@ class Progressed:
     lr: float = 0.0
     loss_sum: float = 0.0
     loss_rows: float = 0.0
+    micro_batch: int = 0
     frozen: dict[str, str] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     ledger: list[dict[str, Any]] = field(default_factory=list)
@@ -70,6 +75,7 @@ class Training:
         self.checkpoints = job.folder / "checkpoints"
         self.replayed: dict[int, Replayed] = {}
         self._saved_at = time.monotonic()
+        self._owed = False
 
     def run(self) -> Progressed:
         """Train every phase that is left, then put the best weights in place.
@@ -149,7 +155,7 @@ class Training:
         for hook in job.hooks:
             hook.before_step(loop)
         self.optimizer.zero_grad(set_to_none=True)
-        loop.loss = self._backward(rows, replayed)
+        loop.loss = self._gradients(rows, replayed)
         for hook in job.hooks:
             hook.after_backward(loop)
         if job.recipe.training.grad_clip:
@@ -165,9 +171,41 @@ class Training:
             hook.after_step(loop)
         job.progress.step(at.phase_step, loop.loss, loop.lr)
 
-    def _backward(self, rows: list[int], replayed: Replayed | None) -> float:
+    def _gradients(self, rows: list[int], replayed: Replayed | None) -> float:
+        """Gradients of the batch's mean loss and of penalties; where memory runs out, by smaller micro-batches."""
+        job, at, loop = self.job, self.at, self.loop
+        modules = (job.stack.module, job.working.module)
+        while True:
+            size = min(at.micro_batch or job.recipe.training.micro_batch or len(rows), len(rows))
+            buffers = moving(job.stack, loop.phase.learn if loop.phase else ())
+            try:
+                mean = self._backward(rows, replayed, size)
+                break
+            except Exception as error:
+                at.micro_batch, problem = halved(size, error, TO_LEARN), needed(error)
+            # Only here, after the error and with it the frames that hold tensors are gone.
+            for hook in job.hooks:
+                hook.retry(loop)
+            forget_attempt(modules, buffers)
+            self._owed = True
+            job.note(
+                f"memory ran out at update {at.step + 1} with micro-batches of {size} rows ({problem}): from here on "
+                f"they have {at.micro_batch}; batches, and the order of rows, stay as they are"
+            )
+        for hook in job.hooks:
+            penalty = hook.penalty(loop)
+            if penalty is not None:
+                penalty.backward()  # type: ignore[no-untyped-call]
+        if not math.isfinite(mean):
+            raise DivergedError(
+                f"The loss became {mean} at update {at.step + 1} with a rate of {loop.lr:.1e}. "
+                "Try a lower training.lr, more training.warmup or a smaller training.grad_clip."
+            )
+        return mean
+
+    def _backward(self, rows: list[int], replayed: Replayed | None, size: int) -> float:
         """Gradients of the batch's mean loss, in micro-batches; the loss is normalised over the whole batch."""
-        job, size = self.job, self.job.recipe.training.micro_batch or len(rows)
+        job = self.job
         parts = [rows[start : start + size] for start in range(0, len(rows), size)]
         total, weight = 0.0, 0.0
         learn = self.loop.phase.learn if self.loop.phase else ()
@@ -188,15 +226,6 @@ class Training:
             for parameter in job.stack.module.parameters():
                 if parameter.grad is not None:
                     parameter.grad /= weight
-        for hook in job.hooks:
-            penalty = hook.penalty(self.loop)
-            if penalty is not None:
-                penalty.backward()  # type: ignore[no-untyped-call]
-        if not math.isfinite(total):
-            raise DivergedError(
-                f"The loss became {total} at update {self.at.step + 1} with a rate of {self.loop.lr:.1e}. "
-                "Try a lower training.lr, more training.warmup or a smaller training.grad_clip."
-            )
         return total / weight
 
     def _loss(self, rows: list[int], replayed: Replayed | None) -> Loss:
@@ -264,19 +293,20 @@ class Training:
             due = self.at.step % training.checkpoint_steps == 0
         else:
             due = time.monotonic() - self._saved_at >= training.checkpoint_every
-        if due:
+        if due or self._owed:
             self._checkpoint()
 
     def _checkpoint(self) -> None:
         job = self.job
         tensors, optimizer = flatten("optimizer", self.optimizer.state_dict())
-        tensors |= {f"model.{name}": tensor for name, tensor in taken(job).items()}
+        tensors |= {f"model.{name}": tensor for name, tensor in learned_tensors(job).items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for number, hook in enumerate(job.hooks):
             tensors |= {f"hook.{number}.{name}": tensor for name, tensor in hook.state().items()}
         values = {"at": _words(asdict(self.at)), "optimizer": optimizer}
         save_checkpoint(self.checkpoints, self.at.step, Checkpoint(tensors, values))
         self._saved_at = time.monotonic()
+        self._owed = False
 
     def _restore(self) -> None:
         found = load_checkpoint(self.checkpoints)
@@ -332,14 +362,19 @@ def set_rates(job: Job, optimizer: Optimizer, phase: Phase, factor: float) -> fl
     return top
 
 
-def taken(job: Job) -> dict[str, Tensor]:
-    """Copies of everything that learning changes: parameters and buffers of the groups that ever learn."""
+def learned_tensors(job: Job) -> dict[str, Tensor]:
+    """Everything that learning changes: parameters and buffers of the groups that ever learn."""
     named: dict[str, Tensor] = {}
     for name in job.learned:
         group = job.stack.group(name)
         named.update(job.stack.parameters(group))
         named.update(job.stack.buffers(group))
-    return cpu(named)
+    return named
+
+
+def taken(job: Job) -> dict[str, Tensor]:
+    """Copies of everything that learning changes."""
+    return cpu(learned_tensors(job))
 
 
 @torch.no_grad()

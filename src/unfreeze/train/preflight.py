@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from unfreeze.errors import PreflightError
 from unfreeze.models.pretrained import Sample
 from unfreeze.stack.frontier import set_modes
 from unfreeze.train.job import reseed
+from unfreeze.train.memory import Portions
 
 if TYPE_CHECKING:
     from unfreeze.methods import Phase
@@ -47,10 +50,15 @@ def preflight(job: Job) -> list[str]:
 def _shown(job: Job, rows: Sequence[int]) -> list[str]:
     """What is read, what is supervised and what the untrained head says, for each row."""
     job.working.module.eval()
-    outputs = job.working.module(**job.batch(job.train.batch(rows))).float().cpu()
+
+    def read(rows: Sequence[int]) -> Tensor:
+        found: Tensor = job.working.module(**job.batch(job.train.batch(rows))).float().cpu()
+        return found
+
     return [
         f"{describe_sample(job, job.train.sample(row))} → {job.task.show(row_outputs, target, job.manifest)}"
-        for row, row_outputs, target in zip(rows, outputs, job.train.targets[torch.tensor(rows)], strict=True)
+        for some, outputs in job.portions.each(rows, read)
+        for row, row_outputs, target in zip(some, outputs, job.train.targets[torch.tensor(some)], strict=True)
     ]
 
 
@@ -74,23 +82,14 @@ def _check_targets(job: Job) -> None:
 
 
 def _check_gradients(job: Job, phase: Phase) -> None:
-    """One forward and backward pass without an update."""
+    """One forward and backward pass without an update; in parts, where memory runs out."""
     job.working.set_learning(phase.learn)
     set_modes(job.working.stack, phase.learn)
     # Buffers such as BatchNorm statistics move in a forward pass in training mode: put them back afterwards.
     buffers = {name: buffer.clone() for name, buffer in job.stack.module.named_buffers()}
-    rows = _varied_rows(job)
     reseed(job.device, job.recipe.seed)
-    outputs = job.working.module(**job.batch(job.train.batch(rows)))
-    loss = job.task.loss(outputs.float(), job.train.targets[torch.tensor(rows)].to(job.device), job.loss_options)
-    if not float(loss.weight) > 0:
-        raise PreflightError(f"Phase '{phase.name}': the first batch supervises nothing (its loss has no weight).")
-    mean = loss.total / loss.weight
-    value = float(mean.detach())
-    if not math.isfinite(value):
-        raise PreflightError(f"Phase '{phase.name}': the loss of the first batch is {value:g}, not a finite number.")
-    mean.backward()
-    job.working.collect(job.stack.names)
+    for _ in Portions(job.note).each(_varied_rows(job), partial(_check_loss, job, phase)):
+        job.working.collect(job.stack.names)
     without, frozen = _gradients(job, phase)
     for name, buffer in job.stack.module.named_buffers():
         buffer.copy_(buffers[name])
@@ -101,9 +100,22 @@ def _check_gradients(job: Job, phase: Phase) -> None:
         raise PreflightError(f"Phase '{phase.name}': {', '.join(frozen)} are frozen but get a gradient.")
 
 
+def _check_loss(job: Job, phase: Phase, rows: Sequence[int]) -> None:
+    """The loss of these rows, and its gradients."""
+    outputs = job.working.module(**job.batch(job.train.batch(rows)))
+    loss = job.task.loss(outputs.float(), job.train.targets[torch.tensor(rows)].to(job.device), job.loss_options)
+    if not float(loss.weight) > 0:
+        raise PreflightError(f"Phase '{phase.name}': the first batch supervises nothing (its loss has no weight).")
+    mean = loss.total / loss.weight
+    value = float(mean.detach())
+    if not math.isfinite(value):
+        raise PreflightError(f"Phase '{phase.name}': the loss of the first batch is {value:g}, not a finite number.")
+    mean.backward()
+
+
 def _varied_rows(job: Job) -> list[int]:
     """Rows spread over the training split, so that they hold several labels."""
-    count = min(len(job.train), max(2, min(8, job.batch_size)))
+    count = min(len(job.train), max(2, min(8, job.recipe.training.micro_batch or job.batch_size)))
     step = max(1, len(job.train) // count)
     return list(range(0, step * count, step))
 

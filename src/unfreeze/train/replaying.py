@@ -7,12 +7,13 @@ Whether keeping pays is decided from counts, not from a clock, so that a resumed
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from unfreeze.machine import free_disk, free_memory
 from unfreeze.methods import Phase
 from unfreeze.models.pretrained import Batch, Sample
 from unfreeze.stack.budget import NoRoom, in_words, parse_budget
@@ -22,6 +23,7 @@ from unfreeze.stack.filling import Filling
 from unfreeze.stack.frontier import frontier
 from unfreeze.stack.ledger import group_digests
 from unfreeze.stack.replay import NotReplayable, Replay, capture_together, check_replay, flops_below, prepare_replay
+from unfreeze.stack.shelf import cache_folder
 from unfreeze.train.feed import Feed
 from unfreeze.train.hooks import Hook
 from unfreeze.train.job import Job
@@ -93,8 +95,13 @@ def replay_phase(job: Job, index: int) -> dict[int, Replayed]:
     return {}
 
 
-def chosen_levels(job: Job, index: int) -> list[Level]:
+def chosen_levels(job: Job, index: int, ready: Collection[str] = ()) -> list[Level]:
     """This phase's frontier, and those of later phases that the same pass can serve.
+
+    Parameters
+    ----------
+    ready : collection of str
+        Keys of features that will be there by then.
 
     Raises
     ------
@@ -116,7 +123,7 @@ def chosen_levels(job: Job, index: int) -> list[Level]:
         if level is not None:
             gains[level.key] += level.gain(sum(_reads(job, later.epochs, later.epochs, later.epochs)), per_byte)
     levels = [first, *(level for level in levels[1:] if gains[level.key] > size * level.bytes * per_byte)]
-    if sum(gains[level.key] for level in levels) <= spent and not _there(job, first):
+    if sum(gains[level.key] for level in levels) <= spent and not (first.key in ready or _there(job, first)):
         if first.flops <= first.bytes * per_byte:
             raise NotReplayable("they are cheaper to compute than to read back")
         raise NotReplayable("each row is read once, so keeping it gains nothing")
@@ -269,11 +276,15 @@ def _fill(job: Job, levels: Sequence[Level], split: str, feed: Feed, views: int)
     job.progress.stage(f"computing frozen features of {len(feed)} rows")
     fillings: dict[str, Filling] = {}
     wanted = list(levels)
+
+    def capture(rows: Sequence[int]) -> list[list[Tensor]]:
+        batch = job.batch(feed.batch(rows, view) if feed.pipeline is not None else feed.batch(rows))
+        return capture_together([level.replay for level in wanted], batch)
+
+    batches = reading_batches(feed.lengths, job.evaluation_batch_size)
     try:
         for view in range(views):
-            for rows in reading_batches(feed.lengths, job.evaluation_batch_size):
-                batch = job.batch(feed.batch(rows, view) if feed.pipeline is not None else feed.batch(rows))
-                kept = capture_together([level.replay for level in wanted], batch)
+            for rows, kept in (part for batch in batches for part in job.portions.each(batch, capture)):
                 samples = [view * len(feed) + row for row in rows]
                 for level, features in zip(tuple(wanted), kept, strict=True):
                     try:
@@ -323,24 +334,63 @@ def _verify(replayed: Replayed) -> None:
         raise NotReplayable("kept features do not fit into its forward pass") from error
 
 
-def forecast_lines(job: Job) -> list[str]:
-    """For each phase with a frozen part: whether it will be replayed, and what that takes; for the plan."""
-    lines: list[str] = []
+@dataclass(frozen=True)
+class Expected:
+    """What replay will do in a phase: play back what its `levels` keep, or nothing, and then why not.
+
+    `ready` says that an earlier phase will have kept this one's features already.
+    """
+
+    phase: Phase
+    levels: Sequence[Level] = ()
+    why: str = ""
+    ready: bool = False
+
+
+def expectations(job: Job) -> list[Expected]:
+    """For each phase what replay will do, as far as it can be known before."""
+    found: list[Expected] = []
     ready: set[str] = set()
     for index, phase in enumerate(job.phases):
-        if frontier(job.stack.names, phase.learn) == 0:
-            continue
         try:
-            levels = chosen_levels(job, index)
+            levels = chosen_levels(job, index, ready)
+            _require_room(job, levels[0])
         except NotReplayable as problem:
-            lines.append(f"{phase.name}: frozen layers are computed plainly: {problem}")
+            found.append(Expected(phase, why=str(problem)))
             continue
-        level = levels[0]
-        rows = sum(_reads(job, 1, views_of(job), 1))
-        how = "kept from an earlier phase" if level.replay.entry_name in ready else "computed once"
-        ready |= {one.replay.entry_name for one in levels}
+        found.append(Expected(phase, levels, ready=levels[0].key in ready))
+        ready |= {level.key for level in levels}
+    return found
+
+
+def _require_room(job: Job, level: Level) -> None:
+    budget = PROCESS_CACHE.budget
+    memory, disk = budget.memory(free_memory() + PROCESS_CACHE.bytes), budget.disk(free_disk(cache_folder()))
+    for size in kept_bytes(job, level):
+        if budget.nothing or size > max(memory, disk):
+            raise NotReplayable(str(NoRoom(int(size), 0 if budget.nothing else max(memory, disk))))
+
+
+def kept_bytes(job: Job, level: Level) -> tuple[float, float]:
+    """What the features of one frontier take, of training and of validation."""
+    train, validation = _reads(job, 1, views_of(job), 1)
+    return level.bytes * train, level.bytes * validation
+
+
+def forecast_lines(job: Job, expected: Sequence[Expected]) -> list[str]:
+    """For each phase with a frozen part: whether it will be replayed, and what that takes; for the plan."""
+    lines: list[str] = []
+    for each in expected:
+        name = each.phase.name
+        if frontier(job.stack.names, each.phase.learn) == 0:
+            continue
+        if not each.levels:
+            lines.append(f"{name}: frozen layers are computed plainly: {each.why}")
+            continue
+        level, rows = each.levels[0], sum(_reads(job, 1, views_of(job), 1))
+        how = "kept from an earlier phase" if each.ready else "computed once"
         lines.append(
-            f"{phase.name}: {level.flops / 1e9:.3g} GFLOP a row below {level.replay.entry_name}, {how} for {rows:,.0f} "
+            f"{name}: {level.flops / 1e9:.3g} GFLOP a row below {level.replay.entry_name}, {how} for {rows:,.0f} "
             f"rows, {in_words(level.bytes * rows)} kept"
         )
     return lines

@@ -33,10 +33,14 @@ def score(
     scorer = job.task.scorer(job.manifest)
     job.working.module.eval()
     job.working.refresh(job.learned)
-    for rows in reading_batches(feed.lengths, job.evaluation_batch_size):
-        read = replayed.outputs(rows) if replayed is not None else job.working.module(**job.batch(feed.batch(rows)))
-        outputs = read.float().cpu()
-        scorer.update(outputs, feed.targets[torch.tensor(rows)])
-        if keep is not None:
-            keep(rows, outputs)
+
+    def read(rows: Sequence[int]) -> Tensor:
+        found = replayed.outputs(rows) if replayed is not None else job.working.module(**job.batch(feed.batch(rows)))
+        return found.float().cpu()
+
+    for batch in reading_batches(feed.lengths, job.evaluation_batch_size):
+        for rows, outputs in job.portions.each(batch, read):
+            scorer.update(outputs, feed.targets[torch.tensor(rows)])
+            if keep is not None:
+                keep(rows, outputs)
     return scorer

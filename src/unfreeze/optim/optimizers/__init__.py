@@ -24,11 +24,14 @@ class OptimizerEntry:
         that it can be stored without pickle, and be allocated only when a parameter first has a gradient.
     rate : float
         Factor on the families' rates, which are for AdamW (SGD needs about a hundred times more).
+    state : float
+        Numbers of float32 that it keeps for each parameter that learns, for forecasts of memory.
     """
 
     card: Card
     make: Callable[[list[dict[str, Any]], float], Optimizer]
     rate: float = 1.0
+    state: float = 0.0
 
 
 OPTIMIZERS: Registry[OptimizerEntry] = Registry("optimizer", "unfreeze.optim.optimizers", "OPTIMIZER")

@@ -29,4 +29,5 @@ OPTIMIZER = OptimizerEntry(
     ),
     make=adafactor,
     rate=30.0,
+    state=0.02,
 )

@@ -28,4 +28,5 @@ OPTIMIZER = OptimizerEntry(
         source="Kingma and Ba 2015, arXiv:1412.6980",
     ),
     make=adam,
+    state=2,
 )

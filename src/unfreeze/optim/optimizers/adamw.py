@@ -28,4 +28,5 @@ OPTIMIZER = OptimizerEntry(
         source="Loshchilov and Hutter 2019, arXiv:1711.05101",
     ),
     make=adamw,
+    state=2,
 )

@@ -66,4 +66,5 @@ OPTIMIZER = OptimizerEntry(
     ),
     make=lion,
     rate=RATE,
+    state=1,
 )

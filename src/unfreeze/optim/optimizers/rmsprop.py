@@ -29,4 +29,5 @@ OPTIMIZER = OptimizerEntry(
         source="Tieleman and Hinton 2012, lecture 6.5 of Neural Networks for Machine Learning",
     ),
     make=rmsprop,
+    state=1,
 )

@@ -31,4 +31,5 @@ OPTIMIZER = OptimizerEntry(
     ),
     make=sgd,
     rate=100.0,
+    state=1,
 )
