@@ -95,8 +95,11 @@ class Job:
 
     @property
     def augmented(self) -> bool:
-        """Whether unfreeze crops training images by default, and so the peers do too."""
-        return self.data == "flowers" and self.top != 1
+        """Whether training images are cropped at random: where all layers learn, as unfreeze does by default.
+
+        With part of the layers frozen no side crops, so that what is compared is the work below the frontier.
+        """
+        return self.data == "flowers" and self.top is None
 
 
 TEXT_PEERS = ("trainer", "trainer-best", "plain")

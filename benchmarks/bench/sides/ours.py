@@ -73,6 +73,8 @@ def fit_options(work: Work) -> dict[str, Any]:
     options |= {"epochs": job.epochs, "batch_size": job.batch, "seed": work.seed, "output": work.folder / "run"}
     if job.data == "flowers":
         options |= {**job.model.options, "weights": str(work.place), "image_size": 224}
+        if not job.augmented:
+            options["augment"] = []
     return options
 
 
