@@ -13,14 +13,15 @@ from unfreeze.data.audit import longer_than_model
 from unfreeze.data.manifest import Examples, Manifest, Prepared
 from unfreeze.data.prepare import prepare
 from unfreeze.methods import METHODS, Phase
-from unfreeze.methods._parse import parse_method
+from unfreeze.methods._parse import all_settings, parse_method
 from unfreeze.models.load import describe, load_pretrained
 from unfreeze.models.pretrained import Pretrained
+from unfreeze.models.techniques import tune
 from unfreeze.progress import Progress, Silent
 from unfreeze.recipe import Recipe
 from unfreeze.resolve import check_early, pipeline_of, resolve, task_of
 from unfreeze.stack.budget import parse_size
-from unfreeze.stack.groups import LayerStack, build_stack
+from unfreeze.stack.groups import LayerStack
 from unfreeze.tasks._task import Task
 from unfreeze.train.feed import MEMO_BYTES, Feed, make_feed
 from unfreeze.train.forecast import Forecast
@@ -126,9 +127,9 @@ def _load(recipe: Recipe, manifest: Manifest, task: Task) -> tuple[Pretrained, L
         seed=recipe.seed,
         random_weights=method is not None and method.random_weights,
     )
-    if method is not None:
-        method.rewrite(pretrained, recipe)
-    return pretrained, build_stack(pretrained.module, pretrained.family.patterns)
+    if recipe.method.name is not None:
+        tune(pretrained, parse_method(recipe.method.name)[0], all_settings(recipe.method))
+    return pretrained, pretrained.stack()
 
 
 def _with_columns(recipe: Recipe, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:

@@ -90,6 +90,7 @@ class MethodRecipe:
     """How to fine-tune: which groups learn, when, and how fast relative to each other."""
 
     name: str | None = option(None, "see `unfreeze methods`; an argument follows a colon, as in last:2")
+    options: dict[str, Any] = option({}, "the method's own settings; `unfreeze methods NAME` lists them")
     layer_decay: Annotated[float, Gt(0), Le(1)] | None = option(None, "rate of each group relative to the one above")
     phases: list[PhaseRecipe] = option([], "a plan written out; replaces the method's own")
     l2_sp: Annotated[float, Ge(0)] = option(0.0, "strength of the pull towards the pre-trained weights")

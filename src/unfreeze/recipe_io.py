@@ -62,6 +62,27 @@ def recipe_from_mapping(mapping: Mapping[str, Any], *, origin: str) -> Recipe:
     return _Reader(origin).recipe(plain(mapping))
 
 
+def read_options(kind: type[Any] | None, values: Mapping[str, Any], where: str) -> Any:
+    """A dataclass of options from plain values, strictly; None where there is no such dataclass.
+
+    Raises
+    ------
+    RecipeError
+        With every problem: unknown keys with the nearest name, values of the wrong kind.
+    """
+    if kind is None:
+        return None
+    reader = _Reader(where)
+    hints: Mapping[str, Any] = hints_of(kind)  # type: ignore[arg-type]
+    for key in values:
+        if key not in hints:
+            reader.problems.append(f"{where}: unknown key '{key}'. {nearest(str(key), list(hints))}")
+    built = reader.part(kind, {key: value for key, value in plain(values).items() if key in hints}, ())
+    if reader.problems:
+        raise RecipeError(reader.problems)
+    return built
+
+
 def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """The recipe with `key=value` settings such as "training.lr=1e-4"; a later one wins.
 

@@ -13,7 +13,7 @@ from unfreeze.data.manifest import Manifest, Prepared
 from unfreeze.errors import RecipeError, nearest
 from unfreeze.methods import METHODS, Phase
 from unfreeze.methods._method import StackView
-from unfreeze.methods._parse import parse_method
+from unfreeze.methods._parse import all_settings, parse_method
 from unfreeze.methods._resolve import phases_of, written_epochs
 from unfreeze.models.pretrained import Pretrained
 from unfreeze.optim.optimizers import OPTIMIZERS
@@ -78,6 +78,8 @@ def resolve(recipe: Recipe, prepared: Prepared, pretrained: Pretrained, stack: L
     check_names(recipe, prepared, task)
     decisions = _Decisions()
     decisions.reasons["task"] = manifest.task_reason
+    if recipe.method.name is not None:
+        recipe = replace(recipe, method=replace(recipe.method, options=all_settings(recipe.method)))
     if not recipe.method.phases:
         chosen = (
             "full",
@@ -94,7 +96,11 @@ def resolve(recipe: Recipe, prepared: Prepared, pretrained: Pretrained, stack: L
         batch_size=lambda: (2 * (training.batch_size or 1), "twice that of training: no gradients are kept"),
     )
     recipe = replace(recipe, training=training, evaluation=evaluation)
-    view = StackView(stack.names, tuple(stack.size(group) for group in stack.groups))
+    view = StackView(
+        stack.names,
+        tuple(stack.size(group) for group in stack.groups),
+        {group.name: group.beside for group in stack.groups if group.beside},
+    )
     phases = phases_of(recipe, view)
     recipe = replace(recipe, training=_augmentation(recipe, phases, stack, manifest, decisions))
     views = decisions.fill(recipe.training, "training", cached_views=lambda: _cached_views(recipe, phases, stack))
@@ -115,7 +121,7 @@ def check_early(recipe: Recipe) -> None:
         (training.optimizer, "training.optimizer: ", OPTIMIZERS.get),
         (training.schedule, "training.schedule: ", SCHEDULES.get),
         (recipe.task, "task: ", TASKS.get),
-        (recipe.method.name, "", parse_method),
+        (recipe.method.name, "", lambda _: all_settings(recipe.method)),
         (training.device, "training.device: ", _usable),
         (training.cache_budget, "training.cache_budget: ", parse_budget),
         (training.memory_budget, "training.memory_budget: ", parse_size),
@@ -193,11 +199,14 @@ def _training(recipe: Recipe, manifest: Manifest, pretrained: Pretrained, decisi
     )
     optimizer = OPTIMIZERS.get(training.optimizer)
     rates = pretrained.family.rates
-    method = None if recipe.method.phases else METHODS.get(parse_method(recipe.method.name or "")[0])
+    method = None if recipe.method.name is None else METHODS.get(parse_method(recipe.method.name)[0])
     scratch = method is not None and method.random_weights
+    factor = 1.0 if method is None else method.rate
     # Some families were pre-trained with another optimizer, whose rate AdamW would not bear.
-    rate = min(rates.pretraining, SCRATCH_FACTOR * rates.fine_tuning) if scratch else rates.fine_tuning
+    rate = min(rates.pretraining, SCRATCH_FACTOR * rates.fine_tuning) if scratch else rates.fine_tuning * factor
     kind = "a rate for a random start" if scratch else "fine-tuning's rate of this family"
+    if method is not None and factor != 1:
+        kind = f"{factor:g} times {kind}, since {method.rate_reason}"
     per_optimizer = "" if optimizer.rate == 1 else f", times {optimizer.rate:g} for {training.optimizer}"
     training = decisions.fill(
         training,

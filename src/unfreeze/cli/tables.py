@@ -311,6 +311,16 @@ def cards_table(title: str, cards: Iterable[tuple[str, Card]]) -> Table:
     return table(title, ["name", "what", "when", "cost"], rows)
 
 
+def settings_parts(settings: Sequence[Mapping[str, str]]) -> list[Any]:
+    """A method's own settings as a table; nothing where it has none."""
+    if not settings:
+        return []
+    table = Table("method.options", "takes", "default", "what it is for", box=None, pad_edge=False)
+    for row in settings:
+        table.add_row(*(words(row[key]) for key in ("name", "takes", "default", "help")))
+    return [words(""), table]
+
+
 def card_parts(name: str, card: Card) -> list[Text]:
     """One card in full."""
     facts = {"what": card.what, "when": card.when, "cost": card.cost, "evidence": card.evidence, "source": card.source}

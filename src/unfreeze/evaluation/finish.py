@@ -73,7 +73,7 @@ def _evaluate_and_save(
     job.pretrained.module.to("cpu")
     job.device = torch.device("cpu")
     with full_disk_said(job.folder / "model"):
-        save(job.pretrained, job.folder / "model")
+        save(job.pretrained, job.folder / "model", unmoved=_unmoved(job))
     sample = test if test is not None and len(test) else job.validation or job.train
     evaluation = job.recipe.evaluation
     with full_disk_said(job.folder / "gate"):
@@ -103,6 +103,12 @@ def _evaluate_and_save(
         "train_seconds": trained_seconds,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def _unmoved(job: Job) -> set[str]:
+    """Parameters and buffers of the groups that learned in no phase."""
+    groups = [group for group in job.stack.groups if group.name not in job.learned]
+    return {name for group in groups for name in (*group.parameters, *group.buffers)}
 
 
 def _figures(job: Job, scorer: Scorer) -> dict[str, dict[str, float | None]]:

@@ -10,7 +10,6 @@ from torch import Tensor
 from unfreeze.data.manifest import Input
 from unfreeze.models.kernels import fast_kernels
 from unfreeze.models.pretrained import Pretrained, Sample
-from unfreeze.stack.groups import build_stack
 from unfreeze.stack.working import Working, make_working
 from unfreeze.train.feed import encode_all, to_device
 from unfreeze.train.memory import Portions
@@ -23,7 +22,7 @@ ENCODED_TOGETHER = 2000
 
 def exact(pretrained: Pretrained) -> Working:
     """The model itself, in float32 and by its library's own kernels."""
-    stack = build_stack(pretrained.module, pretrained.family.patterns)
+    stack = pretrained.stack()
     return Working(stack, stack)
 
 
@@ -31,7 +30,7 @@ def fast(pretrained: Pretrained, precision: str = "auto") -> Working:
     """A copy of the model that computes in a precision ("auto": what this machine is fast in)."""
     device = next(pretrained.module.parameters()).device
     chosen = choose_precision(device)[0] if precision == "auto" else precision
-    stack = build_stack(pretrained.module, pretrained.family.patterns)
+    stack = pretrained.stack()
     return make_working(stack, chosen, fast_kernels(device))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from unfreeze.registry import Card
@@ -11,6 +12,7 @@ from unfreeze.registry import Card
 if TYPE_CHECKING:
     from unfreeze.models.pretrained import Pretrained
     from unfreeze.recipe import Recipe
+    from unfreeze.stack.additions import Addition
     from unfreeze.train.hooks import Hook
 
 
@@ -52,15 +54,24 @@ class Phase:
 
 @dataclass(frozen=True)
 class StackView:
-    """What a method may know of a stack: the groups' names and sizes, lowest first; the last is the head."""
+    """What a method may know of a stack: the groups' names and sizes, lowest first; the last is the head.
+
+    `beside` maps the name of each group that a method added to that of the group within which it acts.
+    """
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def head(self) -> str:
         """The new head's name."""
         return self.names[-1]
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The groups that a method added to the model's own, lowest first."""
+        return tuple(name for name in self.names if name in self.beside)
 
     def last(self, k: int) -> tuple[str, ...]:
         """The topmost k groups."""
@@ -79,7 +90,13 @@ class MethodContext:
     epochs: float
 
 
-def no_rewrite(pretrained: Pretrained, recipe: Recipe) -> None:
+def added_and_head(context: MethodContext) -> Sequence[Phase]:
+    """One phase, in which only what the method added learns, and the new head."""
+    stack = context.stack
+    return [Phase(name="added and head", learn=(*stack.added, stack.head), epochs=context.epochs)]
+
+
+def no_rewrite(pretrained: Pretrained, settings: Any) -> None:
     """Leave the model as it is."""
 
 
@@ -97,8 +114,21 @@ class Method:
     card : Card
     phases : callable (MethodContext) -> sequence of Phase
         Which groups learn, when, and how fast.
-    rewrite : callable (Pretrained, Recipe) -> None
+    rewrite : callable (Pretrained, settings) -> None
         Changes the module in place before the stack is built.
+    options : type or None
+        Frozen dataclass of the method's settings, each field made by `unfreeze.recipe.option`: what a recipe may say
+        under method.options. The name of a field that equals `argument` may be given after the colon instead.
+    additions : sequence of Addition
+        Which parameters are the method's own: they become layer groups, and a saved run holds only what learned.
+    rate : float
+        Of what learns beside the head, relative to fine-tuning's rate of the model's family.
+    rate_reason : str
+        Where that comes from, for the plan.
+    merge : callable (Pretrained, settings) -> None, or None
+        Folds what was added into the model's own weights, in place, with the same outputs.
+    interchange : callable (Pretrained, settings, Path) -> None, or None
+        Writes what was added into a folder, in the layout that other tools read.
     hooks : callable (Recipe) -> sequence of Hook
     argument : str or None
         What may follow the colon, for help and messages: "k". None: nothing may.
@@ -112,7 +142,13 @@ class Method:
 
     card: Card
     phases: Callable[[MethodContext], Sequence[Phase]]
-    rewrite: Callable[[Pretrained, Recipe], None] = no_rewrite
+    rewrite: Callable[[Pretrained, Any], None] = no_rewrite
+    options: type[Any] | None = None
+    additions: Sequence[Addition] = ()
+    rate: float = 1.0
+    rate_reason: str = ""
+    merge: Callable[[Pretrained, Any], None] | None = None
+    interchange: Callable[[Pretrained, Any, Path], None] | None = None
     hooks: Callable[[Recipe], Sequence[Hook]] = no_hooks
     argument: str | None = None
     default_argument: str | None = None

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
+from typing import Any
+
+from unfreeze import _yaml
 from unfreeze.errors import RecipeError, nearest
 from unfreeze.methods import METHODS
 from unfreeze.methods._method import MethodContext, StackView
+from unfreeze.recipe import MethodRecipe
+from unfreeze.recipe_io import read_options
 
 
 def parse_method(text: str) -> tuple[str, str | None]:
@@ -27,6 +33,31 @@ def parse_method(text: str) -> tuple[str, str | None]:
     if method.default_argument is None:
         raise RecipeError(f"method.name: '{name}' needs a number ({method.argument}), as in {name}:2. Got '{text}'.")
     return name, method.default_argument
+
+
+def all_settings(recipe: MethodRecipe) -> dict[str, Any]:
+    """Every setting of the method that a recipe names, with its default where the recipe says nothing.
+
+    Raises
+    ------
+    RecipeError
+        If the method or a setting is unknown, of the wrong kind, or said twice and differently.
+    """
+    name, argument = parse_method(recipe.name or "")
+    method = METHODS.get(name)
+    if method.options is None:
+        if recipe.options:
+            raise RecipeError(f"method.options: '{name}' has no settings. Got {', '.join(recipe.options)}.")
+        return {}
+    given = dict(recipe.options)
+    if argument is not None and method.argument in {field.name for field in fields(method.options)}:
+        value = _yaml.read(argument, "method.name").value
+        if given.setdefault(method.argument, value) != value:
+            raise RecipeError(
+                f"method.name says '{recipe.name}' and method.options.{method.argument} {given[method.argument]}: "
+                "leave one of them out."
+            )
+    return asdict(read_options(method.options, given, f"method.options of {name}"))
 
 
 def count(context: MethodContext, name: str, most: int) -> int:

@@ -59,8 +59,13 @@ def as_recipe(phase: Phase) -> PhaseRecipe:
 
 
 def _decay(stack: StackView, decay: float) -> dict[str, float]:
-    """1 for the top pre-trained group, times `decay` for each further down; the head keeps its own rate."""
-    return {name: decay**depth for depth, name in enumerate(reversed(stack.names[:-1]))}
+    """1 for the top pre-trained group, times `decay` for each further down; the head keeps its own rate.
+
+    What was added to a group has the group's depth.
+    """
+    base = {name: stack.beside.get(name, name) for name in stack.names[:-1]}
+    depth = {name: place for place, name in enumerate(dict.fromkeys(base[name] for name in reversed(base)))}
+    return {name: decay ** depth[base[name]] for name in base}
 
 
 def _of_method(recipe: Recipe, stack: StackView) -> Sequence[Phase]:

@@ -38,7 +38,8 @@ def load_pretrained(
     ModelError
         If the model is unknown, cannot be reached, or cannot be changed so.
     """
-    return adapt(find(recipe, modality, weights=not random_weights), recipe, outputs=outputs, seed=seed)
+    source = find(recipe, modality, weights=not random_weights)
+    return replace(adapt(source, recipe, outputs=outputs, seed=seed), asked=recipe)
 
 
 def describe(name: str | None, modality: Modality) -> tuple[str, str]:
@@ -57,6 +58,11 @@ def adapt(source: Source, recipe: ModelRecipe, *, outputs: int, seed: int) -> Pr
     change = _change_text if source.spec["modality"] == "text" else _change_image
     spec, preprocess = change(source, recipe, outputs)
     spec = json.loads(json.dumps(spec))  # as it will be read from a file: lists, not tuples
+    return fitted(source, spec, preprocess, seed)
+
+
+def fitted(source: Source, spec: dict[str, Any], preprocess: Preprocessor, seed: int) -> Pretrained:
+    """The architecture of a spec with a source's weights, and a new head."""
     module = build(spec, seed)
     if source.state is not None:
         heads = _head_prefixes(module)

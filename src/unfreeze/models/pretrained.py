@@ -10,7 +10,9 @@ from typing import Any, Protocol, TypeAlias
 from torch import Tensor, nn
 
 from unfreeze.data.manifest import Input, Modality
-from unfreeze.stack.groups import GroupPattern
+from unfreeze.recipe import ModelRecipe
+from unfreeze.stack.additions import Addition
+from unfreeze.stack.groups import GroupPattern, LayerStack, build_stack
 
 Sample: TypeAlias = dict[str, Tensor]
 """One encoded example without padding and without a batch dimension."""
@@ -101,6 +103,9 @@ class Pretrained:
 
     `module(**batch)` returns a tensor of shape (rows, outputs). `spec` holds the plain values from
     which `unfreeze.models.store.load` builds the same architecture again without any network.
+
+    A parameter-efficient method leaves `additions`, what of the module is its own; `asked` then says where the rest,
+    which a saved model does not hold, comes from.
     """
 
     module: nn.Module
@@ -108,3 +113,9 @@ class Pretrained:
     family: Family
     provenance: Provenance
     spec: dict[str, Any]
+    asked: ModelRecipe | None = None
+    additions: Sequence[Addition] = ()
+
+    def stack(self) -> LayerStack:
+        """The module's layer groups, lowest first."""
+        return build_stack(self.module, self.family.patterns, self.additions)

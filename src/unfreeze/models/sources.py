@@ -19,6 +19,7 @@ from unfreeze.models._state import State, fill, no_fit
 from unfreeze.models.families import family_of_config, family_of_timm
 from unfreeze.models.offline import hub, unreachable
 from unfreeze.models.pretrained import Family
+from unfreeze.models.techniques import merge
 from unfreeze.recipe import ModelRecipe
 
 PIXEL_OPTIONS = ("mean", "std", "crop_pct", "interpolation")
@@ -116,6 +117,8 @@ def _own(folder: Path, recipe: ModelRecipe, modality: Modality, weights: bool) -
 
     saved = store.load(folder)
     _same(modality, saved.family.modality, str(folder))
+    if saved.additions:
+        merge(saved)
     state = saved.module.state_dict() if weights else None
     reader = saved.preprocess.tokenizer if modality == "text" else saved.preprocess  # type: ignore[attr-defined]
     licence = saved.provenance.licence

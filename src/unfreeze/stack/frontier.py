@@ -38,11 +38,19 @@ def set_modes(stack: LayerStack, learn: Collection[str]) -> None:
     function of the data.
     """
     stack.module.train(frontier(stack.names, learn) == 0)
+    # What lies within a group to which something was added (a dropout between two layers) follows the group itself.
+    for group in stack.groups:
+        if group.beside:
+            for _, module in stack.surroundings(group):
+                module.train(group.beside in learn)
     for group in stack.groups:
         for _, module in stack.modules(group):
             module.train(group.name in learn)
 
 
 def learning_modules(stack: LayerStack, learn: Collection[str]) -> list[tuple[str, nn.Module]]:
-    """The outermost modules of the groups that learn, by name."""
-    return [item for group in stack.groups if group.name in learn for item in stack.modules(group)]
+    """The outermost modules within which the groups that learn act, by name."""
+    found = {
+        name: module for group in stack.groups if group.name in learn for name, module in stack.surroundings(group)
+    }
+    return list(found.items())

@@ -23,10 +23,10 @@ from unfreeze.stack.groups import LayerStack
 
 def blocks(stack: LayerStack) -> list[nn.Module]:
     """The modules of layer groups that are made of several layers, without the head's; [] where groups are flat."""
+    found = {name: module for group in stack.groups[:-1] for name, module in stack.surroundings(group)}
     return [
         block
-        for group in stack.groups[:-1]
-        for _, module in stack.modules(group)
+        for module in found.values()
         for block in _called(module)
         if sum(any(True for _ in child.parameters(recurse=False)) for child in block.modules()) > 1
     ]

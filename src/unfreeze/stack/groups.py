@@ -15,6 +15,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from unfreeze.errors import ModelError
+from unfreeze.stack.additions import Addition
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,15 @@ class GroupPattern:
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """A named part of a model that is frozen or learns as one."""
+    """A named part of a model that is frozen or learns as one.
+
+    `beside` is the name of the group within which an addition's parameters lie; "" for a group of the model itself.
+    """
 
     name: str
     parameters: tuple[str, ...]
     buffers: tuple[str, ...]
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,21 +92,30 @@ class LayerStack:
 
     def modules(self, group: LayerGroup) -> list[tuple[str, nn.Module]]:
         """The modules that own this group's parameters and buffers and nobody else's, outermost only."""
-        return _outermost(self, group)
+        return _outermost(self, [group])
+
+    def surroundings(self, group: LayerGroup) -> list[tuple[str, nn.Module]]:
+        """The modules within which a group acts: its own, and for an addition and its base those of both together.
+
+        What is added to a block works between the block's own layers, so that the block is computed as a whole.
+        """
+        base = group.beside or group.name
+        return _outermost(self, [other for other in self.groups if base in (other.name, other.beside)])
 
 
-def build_stack(module: nn.Module, patterns: Sequence[GroupPattern]) -> LayerStack:
+def build_stack(module: nn.Module, patterns: Sequence[GroupPattern], additions: Sequence[Addition] = ()) -> LayerStack:
     """Partition a module's parameters and buffers into ordered groups.
 
     Raises
     ------
     ModelError
-        If a name is matched by no pattern, or a pattern matches nothing, or the stack is empty.
+        If a name is matched by no pattern, or an addition matches nothing, or the stack is empty.
     """
     parameters = [name for name, _ in module.named_parameters()]
     buffers = [name for name, _ in module.named_buffers()]
     compiled = [re.compile(pattern.regex) for pattern in patterns]
-    members: dict[tuple[int, tuple[int, ...]], tuple[list[str], list[str]]] = {}
+    added = [re.compile(addition.regex) for addition in additions]
+    members: dict[tuple[int, tuple[int, ...], int], tuple[list[str], list[str]]] = {}
     left_over: list[str] = []
     for kind, names in enumerate((parameters, buffers)):
         for name in names:
@@ -109,7 +123,8 @@ def build_stack(module: nn.Module, patterns: Sequence[GroupPattern]) -> LayerSta
             if key is None:
                 left_over.append(name)
             else:
-                members.setdefault(key, ([], []))[kind].append(name)
+                rank = _rank(name, added) if key[0] < len(patterns) - 1 else len(added)
+                members.setdefault((*key, rank), ([], []))[kind].append(name)
     if left_over:
         raise ModelError(
             f"{type(module).__name__}: {len(left_over)} parameters or buffers belong to no layer group, "
@@ -117,14 +132,23 @@ def build_stack(module: nn.Module, patterns: Sequence[GroupPattern]) -> LayerSta
         )
     if not parameters:
         raise ModelError(f"{type(module).__name__} has no parameters.")
-    groups = tuple(
-        LayerGroup(
-            patterns[index].name.format(".".join(map(str, numbers))), tuple(members[key][0]), tuple(members[key][1])
-        )
-        for key in sorted(members)
-        for index, numbers in [key]
-    )
-    return LayerStack(module=module, groups=groups, tied=_tied(module))
+    for number, addition in enumerate(additions):
+        if not any(rank == number for _, _, rank in members):
+            raise ModelError(
+                f"{type(module).__name__}: no parameter below the head matches '{addition.regex}' ({addition.label})."
+            )
+    groups = []
+    for index, numbers, rank in sorted(members):
+        name = patterns[index].name.format(".".join(map(str, numbers)))
+        held, kept = members[index, numbers, rank]
+        full, beside = (name, "") if rank == len(additions) else (f"{name} {additions[rank].label}", name)
+        groups.append(LayerGroup(full, tuple(held), tuple(kept), beside))
+    return LayerStack(module=module, groups=tuple(groups), tied=_tied(module))
+
+
+def _rank(name: str, added: Sequence[re.Pattern[str]]) -> int:
+    """The first addition that a name belongs to; their number for what is the model's own."""
+    return next((number for number, regex in enumerate(added) if regex.search(name)), len(added))
 
 
 def _place(
@@ -151,8 +175,8 @@ def _tied(module: nn.Module) -> dict[str, str]:
     return aliases
 
 
-def _outermost(stack: LayerStack, group: LayerGroup) -> list[tuple[str, nn.Module]]:
-    own = {*group.parameters, *group.buffers}
+def _outermost(stack: LayerStack, groups: Sequence[LayerGroup]) -> list[tuple[str, nn.Module]]:
+    own = {name for group in groups for name in (*group.parameters, *group.buffers)}
     # A tied parameter is owned under each of its names: the module that is called may be that of an alias.
     own |= {alias for alias, name in stack.tied.items() if name in own}
     everything = [name for other in stack.groups for name in (*other.parameters, *other.buffers)] + list(stack.tied)
