@@ -16,24 +16,43 @@ __all__ = [
     "inspect_data",
     "load",
     "load_recipe",
+    "load_together",
+    "merge",
     "plan",
     "predict",
     "resume",
+    "soup",
     "sweep",
+    "write_report",
 ]
 
 if TYPE_CHECKING:
-    from unfreeze.api import compare, evaluate, fit, inspect_data, load, plan, predict, resume, sweep
+    from unfreeze.api import (
+        compare,
+        evaluate,
+        fit,
+        inspect_data,
+        load,
+        merge,
+        plan,
+        predict,
+        resume,
+        soup,
+        sweep,
+        write_report,
+    )
     from unfreeze.planning import Plan
     from unfreeze.recipe import Recipe
     from unfreeze.recipe_io import load_recipe
     from unfreeze.run import Run
+    from unfreeze.several import load_together
 
 _HOMES = {
     "Plan": "planning",
     "Recipe": "recipe",
     "Run": "run",
     "load_recipe": "recipe_io",
+    "load_together": "several",
 }
 
 

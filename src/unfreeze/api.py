@@ -1,4 +1,4 @@
-"""The sentence layer: fit, sweep, plan, load, evaluate, predict, resume, compare, inspect.
+"""The sentence layer: fit, sweep, plan, load, evaluate, predict, resume, merge, compare, inspect.
 
 >>> run = unfreeze.fit("reviews.csv", target="stars")     # doctest: +SKIP
 >>> run.metrics["accuracy"], run.predict(["What a film!"])  # doctest: +SKIP
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,27 +18,36 @@ import torch
 from unfreeze.data.io import write_quarantine
 from unfreeze.data.manifest import Prepared
 from unfreeze.data.prepare import prepare
+from unfreeze.data.slices import balancing, training_groups
+from unfreeze.energy import Meter
 from unfreeze.errors import Interrupted, RecipeError, RunError, UnfreezeError, nearest
-from unfreeze.evaluation.finish import evaluate_and_save
+from unfreeze.evaluation.finish import evaluate_and_save, fresh_process
+from unfreeze.evaluation.gate import FreshProcess
+from unfreeze.evaluation.kept import Kept, keeping
 from unfreeze.grid import read_asked
 from unfreeze.machine import give_back_at_once
+from unfreeze.merging import merge_run
 from unfreeze.methods import METHODS
 from unfreeze.methods._parse import parse_method
 from unfreeze.models.kernels import fast_kernels
 from unfreeze.planning import Plan, make_plan
 from unfreeze.progress import Progress, Silent
-from unfreeze.recipe import Recipe
+from unfreeze.recipe import MethodRecipe, OutputRecipe, Recipe
 from unfreeze.recipe_io import dump_recipe, with_values
-from unfreeze.run import MANIFEST, RECIPE, RESULT, Run, check_folder, new_run_folder, open_run, set_status
+from unfreeze.run import MANIFEST, RECIPE, RESULT, SOUP, Run, check_folder, new_run_folder, open_run, set_status
+from unfreeze.soups import mix, mixable, soup_recipe, training_of_soup, write_soup
 from unfreeze.stack.gradient_checkpointing import blocks, recompute
 from unfreeze.stack.groups import LayerStack
 from unfreeze.stack.working import make_working
 from unfreeze.sweeping import plan_of_best, sweepable, train_together, training_of_best, write_sweep
 from unfreeze.tasks._task import LossOptions
+from unfreeze.train.against_forgetting import against_forgetting
 from unfreeze.train.early_stopping import EarlyStopping
 from unfreeze.train.ema import ExponentialAverage
+from unfreeze.train.feed import Feed
 from unfreeze.train.files import full_disk_said, write_bytes, write_json
 from unfreeze.train.forecast import forecast
+from unfreeze.train.group_dro import GroupWeights
 from unfreeze.train.hooks import Hook
 from unfreeze.train.job import Job
 from unfreeze.train.l2_sp import StartingPoint
@@ -47,6 +56,7 @@ from unfreeze.train.memory import is_out_of_memory
 from unfreeze.train.memory_budget import fit_into_budget
 from unfreeze.train.preflight import preflight
 from unfreeze.train.replaying import expectations, forecast_lines
+from unfreeze.train.scoring import score
 from unfreeze.train.timing import times_of
 
 HookMaker: TypeAlias = Callable[[Plan], Sequence[Hook]]
@@ -146,9 +156,74 @@ def evaluate(path: str | Path, data: Any) -> dict[str, Any]:
     return open_run(path).evaluate(data)
 
 
-def predict(path: str | Path, data: Any) -> list[dict[str, Any]]:
-    """Predictions of a run's model."""
-    return open_run(path).predict(data)
+def predict(
+    path: str | Path, data: Any, *, calibrated: bool = True, error_rate: float | None = None
+) -> list[dict[str, Any]]:
+    """Predictions of a run's model; see `Run.predict` for calibration and for abstaining."""
+    return open_run(path).predict(data, calibrated=calibrated, error_rate=error_rate)
+
+
+def soup(
+    paths: Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    greedy: bool = False,
+    overwrite: bool = False,
+    data: object | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """The mean of the weights of several finished runs of one model and the same data, made a run of its own.
+
+    Parameters
+    ----------
+    output : path, optional
+        The new run's folder; None: one in runs/.
+    greedy : bool
+        From the best run on validation to the worst, take each with which validation does not fall; else all.
+    data : object, optional
+        The same data again, for runs whose data were passed in Python.
+
+    Raises
+    ------
+    RunError
+        If the runs cannot be averaged, or their data have changed.
+    """
+    progress = progress or Silent()
+    started = time.perf_counter()
+    runs = mixable(paths)
+    recipe = soup_recipe(runs, None if output is None else str(output), overwrite)
+    if recipe.output.folder:
+        check_folder(Path(recipe.output.folder), overwrite, (*_sources(recipe), *(str(run.path) for run in runs)))
+    if recipe.data.path is None and data is None:
+        raise RunError(f"The data of '{runs[0].path}' were passed in Python: pass them again, soup(paths, data=…).")
+    _threads(recipe)
+    with fresh_process(recipe) as fresh:
+        made = make_plan(recipe, data, progress)
+        if made.manifest.fingerprint != runs[0].manifest.fingerprint:
+            raise RunError(f"The data of '{runs[0].path}' have changed since the run: a soup cannot be judged on them.")
+        mixed = mix(make_job(made, Path(), progress), runs, greedy)
+        job = replace(mixed.job, folder=_begin_folder(made, recipe))
+        write_soup(job.folder, mixed)
+        return _train(made, job, started, progress, [], fresh, training_of_soup(replace(mixed, job=job)))
+
+
+def merge(path: str | Path, output: str | Path | None = None, *, overwrite: bool = False) -> Run:
+    """Fold what a run's adapter learned into its base: a run with a plain model and the same predictions.
+
+    Parameters
+    ----------
+    output : path, optional
+        The new run's folder; None: the run's with "-merged" after its name. `transformers` or `timm` in it holds the
+        model as that library reads it.
+
+    Raises
+    ------
+    UserError
+        If there is no such run, nothing in it can be merged, or the folder is taken.
+    ReloadError
+        If the merged model, loaded again, does not reproduce the run's outputs.
+    """
+    return merge_run(path, output, overwrite)
 
 
 def compare(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
@@ -223,11 +298,15 @@ def fit_recipe(
     """
     progress = progress or Silent()
     started = time.perf_counter()
-    made, job = _prepare(recipe, objects, progress)
-    further = _add_hooks(job, made, hooks)
-    job.folder = _begin_folder(made, recipe)
-    progress.start(made)
-    return _train(made, job, started, progress, further)
+    with fresh_process(recipe) as fresh:
+        made, job = _prepare(recipe, objects, progress)
+        further = _add_hooks(job, made, hooks)
+        job.folder = _begin_folder(made, recipe)
+        progress.start(made)
+        run = _train(made, job, started, progress, further, fresh)
+    if made.recipe.evaluation.scratch:
+        _beside_scratch(run, made.recipe, objects, progress)
+    return run
 
 
 def sweep_recipe(
@@ -243,14 +322,15 @@ def sweep_recipe(
     progress = progress or Silent()
     started = time.perf_counter()
     asked, recipe = read_asked(rates, decays, seeds), sweepable(recipe)
-    made, job = _prepare(recipe, objects, progress)
-    grid = asked.grid(sweepable(made.recipe))  # again, since what was left open is decided now
-    progress.start(made)
-    swept = train_together(job, grid)
-    made = plan_of_best(made, swept)
-    job = replace(job, recipe=made.recipe, folder=_begin_folder(made, recipe))
-    write_sweep(job.folder, swept)
-    return _train(made, job, started, progress, [], training_of_best(job, swept))
+    with fresh_process(recipe) as fresh:
+        made, job = _prepare(recipe, objects, progress)
+        grid = asked.grid(sweepable(made.recipe))  # again, since what was left open is decided now
+        progress.start(made)
+        swept = train_together(job, grid)
+        made = plan_of_best(made, swept)
+        job = replace(job, recipe=made.recipe, folder=_begin_folder(made, recipe))
+        write_sweep(job.folder, swept)
+        return _train(made, job, started, progress, [], fresh, training_of_best(job, swept))
 
 
 def _prepare(recipe: Recipe, objects: object | None, progress: Progress) -> tuple[Plan, Job]:
@@ -278,7 +358,9 @@ def _begin_folder(made: Plan, asked: Recipe) -> Path:
 
 def _sources(recipe: Recipe) -> tuple[str | None, ...]:
     """What a run reads, and must not replace."""
-    return (recipe.data.path, recipe.data.validation, recipe.data.test, recipe.model.name, recipe.model.weights)
+    data, model, evaluation = recipe.data, recipe.model, recipe.evaluation
+    held = (data.path, data.validation, data.test, data.drop_suspects, model.name, model.weights)
+    return (*held, evaluation.source, *evaluation.shift)
 
 
 def plan_recipe(recipe: Recipe, *, objects: object | None = None, progress: Progress | None = None) -> Plan:
@@ -316,7 +398,8 @@ def _within_budget(made: Plan, job: Job, progress: Progress) -> Job:
 
 def inspect_recipe(recipe: Recipe, *, objects: object | None = None) -> Prepared:
     """`inspect_data` for a recipe that is already made."""
-    return prepare(recipe.data, task=recipe.task, seed=recipe.seed, objects=objects)
+    slices = recipe.evaluation.slices
+    return prepare(recipe.data, task=recipe.task, seed=recipe.seed, objects=objects, slices=slices)
 
 
 def resume(
@@ -346,6 +429,8 @@ def resume(
         progress.note("this run is finished already")
         _say_finished(run.path, {"weights": run.weights, "hooks": run.hooks})
         return run
+    if (run.path / SOUP).exists():
+        raise RunError(f"'{run.path}' is a soup of runs and is not resumed: give the unfreeze soup command again.")
     started = time.perf_counter()
     if run.recipe.data.path is None and data is None:
         raise RunError(f"The data of '{run.path}' were passed in Python: pass them again, resume(path, data=…).")
@@ -373,7 +458,8 @@ def resume(
             f"{_hooks_named(further)}."
         )
     progress.start(made)
-    return _train(made, job, started, progress, further)
+    with fresh_process(made.recipe) as fresh:
+        return _train(made, job, started, progress, further, fresh)
 
 
 def _add_hooks(job: Job, made: Plan, maker: HookMaker | None) -> list[str]:
@@ -420,7 +506,7 @@ def make_job(made: Plan, folder: Path, progress: Progress) -> Job:
         ),
         metric=recipe.evaluation.metric or made.task.default_metric(made.manifest),
         hooks=_hooks(made, folder),
-        row_weights=weights[train.targets].tolist() if recipe.training.sampling == "balanced" else None,
+        row_weights=_row_weights(made, weights),
     )
 
 
@@ -440,11 +526,23 @@ def _hooks(made: Plan, folder: Path) -> list[Hook]:
         hooks.extend(METHODS.get(parse_method(recipe.method.name)[0]).hooks(recipe))
     if recipe.method.l2_sp:
         hooks.append(StartingPoint(recipe.method.l2_sp))
+    hooks += against_forgetting(recipe, made.manifest, made.pretrained, made.phases, made.feeds["train"], made.reasons)
+    if recipe.method.group_dro or recipe.training.class_weights == "group-balanced":
+        groups = training_groups(made.feeds["train"].examples, made.manifest, recipe.training.groups)
+        hooks.append(GroupWeights(groups, _row_weights(made, _class_weights(made)), recipe.method.group_dro))
     if recipe.training.ema:
         hooks.append(ExponentialAverage(recipe.training.ema))
     if recipe.training.early_stopping:
         hooks.append(EarlyStopping(recipe.training.early_stopping, len(made.phases)))
     return hooks
+
+
+def _row_weights(made: Plan, class_weights: torch.Tensor) -> list[float] | None:
+    """The weights by which training rows are drawn; None: each once an epoch."""
+    sampling, train = made.recipe.training.sampling, made.feeds["train"]
+    if sampling == "group-balanced":
+        return balancing(training_groups(train.examples, made.manifest, made.recipe.training.groups))
+    return class_weights[train.targets].tolist() if sampling == "balanced" else None
 
 
 def _class_weights(made: Plan) -> torch.Tensor:
@@ -457,19 +555,29 @@ def _class_weights(made: Plan) -> torch.Tensor:
 
 
 def _train(
-    made: Plan, job: Job, started: float, progress: Progress, further: list[str], training: Training | None = None
+    made: Plan,
+    job: Job,
+    started: float,
+    progress: Progress,
+    further: list[str],
+    fresh: FreshProcess | None,
+    training: Training | None = None,
 ) -> Run:
     """Train, unless that is done already, then prove and write the result."""
     folder = job.folder
+    meter = Meter()
     about: dict[str, Any] = {"weights": made.pretrained.provenance.sha256, "hooks": further}
     _add_tensorboard(job)
     set_status(folder, "running", **about)
+    if fresh is not None:
+        fresh.expect(made.pretrained.family.library)
     try:
         training = training or Training(job)
         training.run()
         trained = time.perf_counter() - started
-        result = evaluate_and_save(job, made.feeds.get("test"), training, trained, progress)
+        result, kept = evaluate_and_save(job, made.feeds.get("test"), training, trained, progress, fresh)
         result["seconds"] = time.perf_counter() - started
+        result["cost"] = meter.read()
         result["provenance"] = asdict(made.pretrained.provenance)
         result["preflight"] = made.preflight
         result["hooks"] = further
@@ -483,8 +591,119 @@ def _train(
         progress.finish({})
         raise
     _say_finished(folder, about)
+    if made.recipe.evaluation.report:
+        _tell(job, made.feeds.get("test"), result, kept)
     progress.finish(result)
     return Run(folder)
+
+
+def _tell(job: Job, test: Feed | None, result: dict[str, Any], kept: Mapping[str, Kept]) -> None:
+    """Collect evidence and write the report; the run is finished and proven whatever happens here."""
+    from unfreeze.evidence._collect import COLLECTED, collect
+    from unfreeze.evidence._context import Context
+
+    began = time.perf_counter()
+    name = "" if job.recipe.method.name is None else parse_method(job.recipe.method.name)[0]
+    seconds = job.recipe.evaluation.evidence_share * result["seconds"]
+    context = Context(job, test, result, kept, name, seconds=seconds)
+    try:
+        missing = collect(context)
+        spent = time.perf_counter() - began
+        write_json(job.folder / "evidence" / COLLECTED, {"seconds": spent, "missing": missing})
+        job.progress.stage("writing the report")
+        _write(Run(job.folder))
+    except KeyboardInterrupt:
+        job.progress.note(f"the report was not finished; the run is. Write it with: unfreeze report {job.folder}")
+    except (
+        UnfreezeError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        LookupError,
+        TypeError,
+        ArithmeticError,
+        ImportError,
+    ) as error:
+        job.progress.note(f"the report could not be written ({error}); the run is finished")
+
+
+def _beside_scratch(run: Run, recipe: Recipe, objects: object | None, progress: Progress) -> None:
+    """Train the same network from random weights for as many epochs on the same rows, and tell its figures."""
+    from unfreeze.evidence._collect import FOLDER
+
+    progress.stage("training the same network from random weights, for comparison")
+    place = run.path / FOLDER / "scratch"
+    asked = replace(
+        recipe,
+        method=MethodRecipe(name="scratch"),
+        training=replace(recipe.training, lr=None, head_lr=None),
+        evaluation=replace(recipe.evaluation, report=False, scratch=False, gate="inline"),
+        output=OutputRecipe(folder=str(place), overwrite=True),
+    )
+    other = fit_recipe(asked, objects=objects).result
+    split = "test" if other["test"] else "validation"
+    found = {"split": split, "figures": other[split], "seconds": other["seconds"]}
+    shutil.rmtree(place)
+    write_json(run.path / FOLDER / "scratch.json", found)
+    write_report(run.path)
+
+
+def write_report(
+    path: str | Path, *, again: bool = False, data: object | None = None, progress: Progress | None = None
+) -> Path:
+    """Write a run's report.html (and its model card) anew; returns its path.
+
+    Parameters
+    ----------
+    again : bool
+        Collect the evidence anew too, all of it, however long it takes: the model is loaded and run again.
+    data : object, optional
+        The same data again, for a run whose data were passed in Python.
+
+    Raises
+    ------
+    RunError
+        If the run is not finished, or its data are not the same any more.
+    """
+    run = open_run(path)
+    _ = run.result
+    if again:
+        _collect_again(run, data, progress or Silent())
+        run = open_run(path)
+    return _write(run)
+
+
+def _write(run: Run) -> Path:
+    from unfreeze.report import card, page
+
+    card.write_card(run)
+    return page.write_report(run)
+
+
+def _collect_again(run: Run, data: object | None, progress: Progress) -> None:
+    from unfreeze.evidence._collect import COLLECTED, collect
+    from unfreeze.evidence._context import Context
+
+    if run.recipe.data.path is None and data is None:
+        raise RunError(f"The data of '{run.path}' were passed in Python: pass them again, write_report(path, data=…).")
+    made = make_plan(run.recipe, data, progress)
+    if made.manifest.fingerprint != run.manifest.fingerprint:
+        raise RunError(f"The data of '{run.path}' have changed since the run: its evidence cannot be collected again.")
+    job = make_job(made, run.path, progress)
+    made.pretrained.module.load_state_dict(run.pretrained.module.state_dict())
+    job.working.refresh(made.stack.names)
+    test = made.feeds.get("test")
+    kept: dict[str, Kept] = {}
+    for split, feed in (("validation", job.validation), ("test", test)):
+        if feed is not None and len(feed):
+            with keeping(job.working.module, len(feed)) as keeper:
+                score(job, feed, keep=keeper.keep)
+            kept[split] = keeper.kept()
+    name = "" if run.recipe.method.name is None else parse_method(run.recipe.method.name)[0]
+    began = time.perf_counter()
+    missing = collect(Context(job, test, run.result, kept, name))
+    seconds = time.perf_counter() - began
+    write_json(run.path / "evidence" / COLLECTED, {"seconds": seconds, "missing": missing})
 
 
 def _how_to_continue(made: Plan, folder: Path, further: list[str]) -> str:

@@ -48,7 +48,8 @@ class LayerRow:
 class Plan:
     """A resolved recipe with its reasons, what the data are, and what each layer group does when.
 
-    `forecast` says what a run will take; it is there where a plan was asked for, or a budget of memory.
+    `tuning` says what the method changed in the model, such as the layers that it put something beside. `forecast` says
+    what a run will take; it is there where a plan was asked for, or a budget of memory.
     """
 
     recipe: Recipe
@@ -59,6 +60,7 @@ class Plan:
     notes: list[str]
     preflight: list[str]
     replay: list[str]
+    tuning: list[str]
     steps_per_epoch: int
     total_parameters: int
     prepared: Prepared = field(repr=False)
@@ -85,7 +87,8 @@ def make_plan(recipe: Recipe, objects: object | None = None, progress: Progress 
     progress = progress or Silent()
     check_early(recipe)
     progress.stage("reading and checking the data")
-    prepared = prepare(recipe.data, task=recipe.task, seed=recipe.seed, objects=objects)
+    slices = recipe.evaluation.slices
+    prepared = prepare(recipe.data, task=recipe.task, seed=recipe.seed, objects=objects, slices=slices)
     manifest = prepared.manifest
     task = task_of(manifest)
     name, reason = describe(recipe.model.name, manifest.modality)
@@ -95,7 +98,8 @@ def make_plan(recipe: Recipe, objects: object | None = None, progress: Progress 
     resolved = resolve(recipe, prepared, pretrained, stack, task)
     recipe, model_reasons = _with_model_facts(_anchored(resolved.recipe, pretrained), pretrained)
     recipe, column_reasons = _with_columns(recipe, manifest)
-    reasons = {**column_reasons, "model.name": reason, **model_reasons, **resolved.reasons}
+    recipe, method_reasons = _with_settings(recipe, pretrained)
+    reasons = {**column_reasons, "model.name": reason, **model_reasons, **method_reasons, **resolved.reasons}
     feeds = _feeds(recipe, prepared, task, pretrained)
     manifest = _with_lengths(manifest, feeds["train"], pretrained)
     return Plan(
@@ -107,6 +111,7 @@ def make_plan(recipe: Recipe, objects: object | None = None, progress: Progress 
         notes=[finding.message for finding in manifest.findings if finding.severity != "info"],
         preflight=[],
         replay=[],
+        tuning=list(pretrained.tuned),
         steps_per_epoch=-(-len(feeds["train"]) // (recipe.training.batch_size or 1)),
         total_parameters=sum(stack.size(group) for group in stack.groups),
         prepared=replace(prepared, manifest=manifest),
@@ -153,10 +158,23 @@ def _anchored(recipe: Recipe, pretrained: Pretrained) -> Recipe:
     def absolute(place: str | None) -> str | None:
         return str(Path(place).resolve()) if place and Path(place).exists() else place
 
-    data, model = recipe.data, recipe.model
+    data, model, evaluation, method = recipe.data, recipe.model, recipe.evaluation, recipe.method
+    adapter = {key: absolute(value) for key, value in method.options.items() if key == "adapter"}
     return replace(
         recipe,
-        data=replace(data, path=absolute(data.path), validation=absolute(data.validation), test=absolute(data.test)),
+        method=replace(method, options={**method.options, **adapter}),
+        evaluation=replace(
+            evaluation,
+            source=absolute(evaluation.source),
+            shift=[absolute(place) or place for place in evaluation.shift],
+        ),
+        data=replace(
+            data,
+            path=absolute(data.path),
+            validation=absolute(data.validation),
+            test=absolute(data.test),
+            drop_suspects=absolute(data.drop_suspects),
+        ),
         model=replace(
             model,
             # An embedded model keeps its name even where a folder happens to be called the same.
@@ -177,6 +195,17 @@ def _with_model_facts(recipe: Recipe, pretrained: Pretrained) -> tuple[Recipe, d
     why = {"pooling": "the family's own", **pretrained.spec.get("reasons", {})}
     reasons = {f"model.{name}": str(why.get(name, "what the model reads by default")) for name in found}
     return replace(recipe, model=replace(recipe.model, **found)), reasons
+
+
+def _with_settings(recipe: Recipe, pretrained: Pretrained) -> tuple[Recipe, dict[str, str]]:
+    """Write into the recipe what the method decided of settings that were left open."""
+    decided: dict[str, Any] = pretrained.spec.get("tuning", {}).get("options", {})
+    open_ones = [key for key, value in recipe.method.options.items() if value is None and decided.get(key) is not None]
+    if not open_ones:
+        return recipe, {}
+    options = {**recipe.method.options, **{key: decided[key] for key in open_ones}}
+    reasons = {"method.options": f"{', '.join(open_ones)}: decided by the method"}
+    return replace(recipe, method=replace(recipe.method, options=options)), reasons
 
 
 def _feeds(recipe: Recipe, prepared: Prepared, task: Task, pretrained: Pretrained) -> dict[str, Feed]:

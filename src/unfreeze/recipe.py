@@ -54,6 +54,9 @@ class DataRecipe:
     split_seed: Annotated[int, Ge(0), Lt(2**63)] | None = option(
         None, "seed of the splits and of max_rows; none: the recipe's seed"
     )
+    drop_suspects: str | None = option(
+        None, "a reviewed table of suspected label errors (evidence/labels.csv of an earlier run): its rows are left out"
+    )
     max_pixels: Count = option(64_000_000, "larger images are refused (decompression bombs)")
 
 
@@ -94,6 +97,18 @@ class MethodRecipe:
     layer_decay: Annotated[float, Gt(0), Le(1)] | None = option(None, "rate of each group relative to the one above")
     phases: list[PhaseRecipe] = option([], "a plan written out; replaces the method's own")
     l2_sp: Annotated[float, Ge(0)] = option(0.0, "strength of the pull towards the pre-trained weights")
+    group_dro: Annotated[float, Ge(0)] = option(
+        0.0, "step by which losses of groups that fare worst come to count more (0.01 is usual); 0: no group DRO"
+    )
+    ewc: Annotated[float, Ge(0)] = option(
+        0.0, "the same pull, on each weight as hard as the features depend on it; read from evaluation.source, if named"
+    )
+    rehearsal: Share = option(
+        0.0, "share of each update's rows that come from evaluation.source: their features are held where they were"
+    )
+    distil: Annotated[float, Ge(0)] = option(
+        0.0, "strength with which the features of the training rows are held where they were"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +126,15 @@ class TrainingRecipe:
     weight_decay: Annotated[float, Ge(0)] = option(0.01, "not applied to norms and biases")
     loss: str | None = option(None, "cross-entropy, focal, mse, …; none: the task's")
     label_smoothing: Share = option(0.0, "share of the target spread over all classes")
-    class_weights: Literal["none", "balanced"] = option("none", "weigh classes inversely to their frequency")
-    sampling: Literal["natural", "balanced"] = option("natural", "draw every class equally often")
+    class_weights: Literal["none", "balanced", "group-balanced"] = option(
+        "none", "weigh classes, or the groups of training.groups (and class), inversely to their frequency"
+    )
+    sampling: Literal["natural", "balanced", "group-balanced"] = option(
+        "natural", "draw every class, or every group of training.groups (and class), equally often"
+    )
+    groups: list[str] | None = option(
+        None, "columns of evaluation.slices whose groups are balanced, crossed with each other; none: all of them"
+    )
     grad_clip: Positive | None = option(1.0, "largest norm of the gradient; none: no limit")
     early_stopping: Count | None = option(
         None, "stop after so many epochs without gain; the best weights are kept anyway"
@@ -140,6 +162,9 @@ class TrainingRecipe:
         None, "return freed memory to the system at once; none: where memory_budget or gradient_checkpointing need it"
     )
     fast_kernels: bool = option(True, "faster dropout and attention on a CPU, equal up to rounding")
+    touched_rows: bool = option(
+        True, "of embedding tables train only the rows that occur, and let the others decay: equal up to rounding"
+    )
     checkpoint_every: Positive = option(60.0, "seconds between checkpoints: the most that a crash can cost")
     checkpoint_steps: Count | None = option(None, "updates between checkpoints, instead of seconds")
     device: str | None = option(None, "cpu, cuda, mps; none: the best there is")
@@ -153,6 +178,17 @@ class EvaluationRecipe:
     metric: str | None = option(None, "what validation maximises (or minimises); none: the task's")
     batch_size: Count | None = option(None, "rows per forward pass; none: as in training, doubled")
     bootstrap: Annotated[int, Ge(0)] = option(1000, "resamples for 95 % intervals; 0: none")
+    report: bool = option(True, "collect evidence, and write report.html and MODEL_CARD.md into the run folder")
+    evidence_share: Annotated[float, Ge(0)] = option(
+        0.1, "what evidence that runs the model again may take, as a share of the run's own time"
+    )
+    shift: list[str] = option([], "further sets, of other domains, on which the model is scored beside the test")
+    source: str | None = option(None, "a set that shows what the model could do before: retention is measured on it")
+    slices: list[str] = option([], "columns by whose values figures are told for each group, such as age or device")
+    swaps: list[list[str]] = option(
+        [], "groups of words that should not matter: predictions with each put in another's place are compared"
+    )
+    scratch: bool = option(False, "also train the same network from random weights at equal cost, for comparison")
     gate: Literal["process", "inline"] = option("process", "reload the saved model in a fresh process, or in this one")
     gate_rows: Count = option(64, "rows whose predictions must be reproduced")
     gate_tolerance: Positive = option(1e-4, "largest difference of any output, relative to the outputs' scale")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +11,9 @@ import torch
 
 from unfreeze.data.augmentations._pipeline import Pipeline, build
 from unfreeze.data.manifest import Manifest, Prepared
+from unfreeze.data.slices import training_groups
 from unfreeze.errors import RecipeError, nearest
+from unfreeze.evidence._terms import swap_problems
 from unfreeze.methods import METHODS, Phase
 from unfreeze.methods._method import StackView
 from unfreeze.methods._parse import all_settings, parse_method
@@ -18,6 +21,7 @@ from unfreeze.methods._resolve import phases_of, written_epochs
 from unfreeze.models.pretrained import Pretrained
 from unfreeze.optim.optimizers import OPTIMIZERS
 from unfreeze.optim.schedules import SCHEDULES
+from unfreeze.progress import counted
 from unfreeze.recipe import Recipe, TrainingRecipe
 from unfreeze.stack.budget import parse_budget, parse_size
 from unfreeze.stack.frontier import frontier
@@ -25,7 +29,9 @@ from unfreeze.stack.groups import LayerStack
 from unfreeze.tasks import TASKS
 from unfreeze.tasks._losses import parse_loss
 from unfreeze.tasks._task import Task
+from unfreeze.train.group_dro import group_problems
 from unfreeze.train.precision import choose_precision
+from unfreeze.train.worst_group import METRIC as WORST_GROUP
 
 HEAD_RATE = 1e-2
 """For AdamW. A head on pre-trained features is nearly a linear model, which bears more than a deep network: of 0.001,
@@ -87,6 +93,9 @@ def resolve(recipe: Recipe, prepared: Prepared, pretrained: Pretrained, stack: L
         )
         recipe = replace(recipe, method=decisions.fill(recipe.method, "method", name=lambda: chosen))
     recipe = replace(recipe, task=manifest.task)
+    if manifest.slices:
+        groups = decisions.fill(recipe.training, "training", groups=lambda: _groups(prepared))
+        recipe = replace(recipe, training=groups)
     training = _training(recipe, manifest, pretrained, decisions)
     training = decisions.fill(training, "training", loss=lambda: (task.losses[0], "the task's own"))
     evaluation = decisions.fill(
@@ -160,7 +169,7 @@ def _check_metric(metric: str, prepared: Prepared, task: Task) -> None:
     outputs = task.baseline(targets, manifest)[1].float().reshape(1, -1)
     scorer = task.scorer(manifest)
     scorer.update(outputs.expand(len(targets), -1), torch.stack([task.encode(t, manifest) for t in targets]))
-    names = scorer.compute()
+    names = {*scorer.compute(), *([WORST_GROUP] if manifest.task == "classification" else [])}
     if metric not in names:
         raise RecipeError(f"unknown metric '{metric}' for {manifest.task}. {nearest(metric, names)}")
 
@@ -173,7 +182,8 @@ def check_names(recipe: Recipe, prepared: Prepared, task: Task) -> None:
         ((recipe.training.loss,), "", lambda loss: parse_loss(loss[0], task.losses)),
         (recipe.evaluation.metric, "evaluation.metric: ", lambda name: _check_metric(name, prepared, task)),
     )
-    weighted = recipe.training.class_weights != "none" or recipe.training.sampling != "natural"
+    problems += [*group_problems(recipe, manifest), *swap_problems(recipe.evaluation.swaps, manifest.modality)]
+    weighted = "balanced" in (recipe.training.class_weights, recipe.training.sampling)
     if weighted and manifest.task != "classification":
         problems.append(
             f"training.class_weights and training.sampling balance the classes of a classification; this is a "
@@ -207,11 +217,14 @@ def _training(recipe: Recipe, manifest: Manifest, pretrained: Pretrained, decisi
     kind = "a rate for a random start" if scratch else "fine-tuning's rate of this family"
     if method is not None and factor != 1:
         kind = f"{factor:g} times {kind}, since {method.rate_reason}"
+    source = rates.source
+    if method is not None and method.own_rate is not None:
+        rate, kind, source = method.own_rate, "the method's own rate", method.rate_reason
     per_optimizer = "" if optimizer.rate == 1 else f", times {optimizer.rate:g} for {training.optimizer}"
     training = decisions.fill(
         training,
         "training",
-        lr=lambda: (rate * optimizer.rate, f"{kind}: {rates.source}{per_optimizer}"),
+        lr=lambda: (rate * optimizer.rate, f"{kind}: {source}{per_optimizer}"),
         head_lr=lambda: _head_rate(recipe, optimizer.rate, per_optimizer),
         epochs=lambda: _epochs(recipe, rows, training.batch_size or 1),
         gradient_checkpointing=lambda: (False, "activations are kept: nothing says that memory is short"),
@@ -223,6 +236,14 @@ def _training(recipe: Recipe, manifest: Manifest, pretrained: Pretrained, decisi
         training = replace(training, precision=precision)
     decided: TrainingRecipe = training
     return decided
+
+
+def _groups(prepared: Prepared) -> tuple[list[str], str]:
+    """All slices, and how small the groups are that they make together."""
+    counts = Counter(training_groups(prepared.splits["train"], prepared.manifest, None))
+    few = min(counts.values())
+    reason = f"all of evaluation.slices: {len(counts)} groups of training rows, the smallest of {counted(few, 'row')}"
+    return [one.column for one in prepared.manifest.slices], reason
 
 
 def _head_rate(recipe: Recipe, factor: float, per_optimizer: str) -> tuple[float, str]:

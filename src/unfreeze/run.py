@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unfreeze.data.io import read_manifest
 from unfreeze.data.manifest import Input, Manifest, Quarantined
@@ -22,8 +22,12 @@ from unfreeze.tasks import TASKS
 from unfreeze.tasks._task import Task
 from unfreeze.train.files import read_json, write_json
 
+if TYPE_CHECKING:
+    from unfreeze.evaluation.calibration import Calibration, Step
+    from unfreeze.evaluation.out_of_distribution import Reference
+
 RECIPE, MANIFEST, STATUS, RESULT = "recipe.resolved.yaml", "manifest.json", "status.json", "result.json"
-SWEEP, LOG = "sweep.json", "log.jsonl"
+SWEEP, SOUP, LOG = "sweep.json", "soup.json", "log.jsonl"
 PRECISIONS = ("auto", "bf16", "float32")
 
 
@@ -94,11 +98,29 @@ class Run:
             raise RunError(f"The run '{self.path}' was not made by a sweep: it has no {SWEEP}.")
         return _read(self.path / SWEEP)
 
+    @cached_property
+    def soup(self) -> dict[str, Any]:
+        """Of a run that is the mean of others: which ones, their figures on validation, and which of them it holds.
+
+        Raises
+        ------
+        RunError
+            If the run is no such mean.
+        """
+        if not (self.path / SOUP).exists():
+            raise RunError(f"The run '{self.path}' is no soup of other runs: it has no {SOUP}.")
+        return _read(self.path / SOUP)
+
     @property
     def metrics(self) -> dict[str, float]:
         """The test split's figures by name; validation's if there is no test split."""
         figures = self.result["test"] or self.result["validation"]
         return {name: figure["value"] for name, figure in figures.items()}
+
+    @cached_property
+    def evidence(self) -> dict[str, dict[str, Any]]:
+        """What was found out about the run beyond its figures, by kind of evidence."""
+        return {file.stem: _read(file) for file in sorted((self.path / "evidence").glob("*.json"))}
 
     @cached_property
     def task(self) -> Task:
@@ -114,7 +136,46 @@ class Run:
             _ = self.result
         return load(self.path / "model")
 
-    def predict(self, source: Any, batch_size: int = 64, precision: str = "auto") -> list[dict[str, Any]]:
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What makes probabilities mean what they say, fitted on validation; None where the run has none."""
+        from unfreeze.evaluation.calibration import read_calibration
+
+        return read_calibration(self.path / "model")
+
+    @cached_property
+    def reference(self) -> Reference | None:
+        """How far validation rows lie from their classes, against which new rows are held; None where it is unknown."""
+        from unfreeze.evaluation.out_of_distribution import read_reference
+
+        return read_reference(self.path / "model")
+
+    def threshold(self, error_rate: float) -> Step:
+        """Below which confidence to abstain for a wished error rate, and what came of it on validation and test.
+
+        Raises
+        ------
+        RunError
+            If the run has no calibration, or its validation rows cannot show such a rate.
+        """
+        if self.calibration is None:
+            raise RunError(
+                f"The run '{self.path}' has no calibration to abstain by: it had no validation rows, or collected no "
+                f"evidence. `unfreeze report {self.path} --again` collects it."
+            )
+        return self.calibration.step_for(error_rate)
+
+    def predict(
+        self,
+        source: Any,
+        batch_size: int = 64,
+        precision: str = "auto",
+        *,
+        calibrated: bool = True,
+        error_rate: float | None = None,
+        by_group: str | None = None,
+        criterion: str = "equal-opportunity",
+    ) -> list[dict[str, Any]]:
         """Predictions for new data.
 
         Parameters
@@ -122,26 +183,80 @@ class Run:
         source : path, list of inputs, DataFrame or anything that `fit` takes; targets are not needed
         precision : "auto", "bf16" or "float32"
             "auto" takes what this machine is fast in; the saved weights are float32.
+        calibrated : bool
+            Divide outputs by the run's temperature, if it has one: probabilities change, predictions do not. Numbers
+            get an `interval`.
+        error_rate : float, optional
+            The error rate that is wished: where the model is not sure enough for it, `prediction` is None, and
+            `best_guess` stands beside it.
+        by_group : str, optional
+            A column of evaluation.slices, which the source has to hold: of two labels each group is decided by a
+            threshold of its own. That treats people by their group; the report says what it does and costs.
+        criterion : "equal-opportunity" or "equal-selection"
+            What those thresholds make equal: the share recognised of the truly positive, or the share selected.
 
         Returns
         -------
         list of dict
             In the order of the source: `origin`, `text` (and `pair`) as it was read, `prediction`, and
-            `probabilities` for classes. Rows that cannot be read have none: see `predict_all`.
+            `probabilities` for classes. `ood_percentile`: per cent of the validation rows that lie nearer to their
+            classes than this row to any (99: out of distribution, most likely). Rows that cannot be read have none:
+            see `predict_all`.
+
+        Raises
+        ------
+        RunError
+            If an error rate is wished that the run cannot show, or thresholds that it does not have.
         """
-        return self.predict_all(source, batch_size, precision)[0]
+        return self.predict_all(
+            source,
+            batch_size,
+            precision,
+            calibrated=calibrated,
+            error_rate=error_rate,
+            by_group=by_group,
+            criterion=criterion,
+        )[0]
 
     def predict_all(
-        self, source: Any, batch_size: int = 64, precision: str = "auto"
+        self,
+        source: Any,
+        batch_size: int = 64,
+        precision: str = "auto",
+        *,
+        calibrated: bool = True,
+        error_rate: float | None = None,
+        by_group: str | None = None,
+        criterion: str = "equal-opportunity",
     ) -> tuple[list[dict[str, Any]], tuple[Quarantined, ...]]:
         """As `predict`, and the rows that were left out with the reason of each."""
         from unfreeze.data.prepare import unlabelled
+        from unfreeze.evaluation.calibration import abstain, decode
+        from unfreeze.evaluation.out_of_distribution import entering_head
         from unfreeze.evaluation.reading import read
 
+        if error_rate is not None and by_group is not None:
+            raise RunError("Predictions either abstain for an error rate or are decided by group; got both.")
+        step = None if error_rate is None else self.threshold(error_rate)
         examples, left_out = unlabelled(source, self.manifest, self.recipe.data)
+        groups = None
+        if by_group is not None:
+            from unfreeze.evidence._thresholds import by_group as deciding
+
+            groups = deciding(self.path, self.manifest, by_group, criterion, examples)
+        form, calibration, reference = self._fast(precision), self.calibration, self.reference
         decoded: dict[int, dict[str, Any]] = {}
-        for rows, outputs in read(self.pretrained, self._fast(precision), examples.inputs, batch_size):
-            decoded.update(zip(rows, self.task.decode(outputs, self.manifest), strict=True))
+        with entering_head(form.module) as entering:
+            for rows, outputs in read(self.pretrained, form, examples.inputs, batch_size):
+                told = decode(self.task, outputs, self.manifest, calibration if calibrated else None)
+                if step is not None and calibration is not None:
+                    told = abstain(told, calibration.confidence(outputs), step)
+                if groups is not None:
+                    told = groups.decide(rows, told, outputs)
+                if reference is not None:
+                    places = reference.percentile(entering.features()).tolist()
+                    told = [{**row, "ood_percentile": place} for row, place in zip(told, places, strict=True)]
+                decoded.update(zip(rows, told, strict=True))
         parts = zip(examples.origin, examples.inputs, (decoded[row] for row in range(len(examples))), strict=True)
         return [{"origin": origin, **_texts(item), **row} for origin, item, row in parts], left_out
 
@@ -296,7 +411,7 @@ def _is_run(folder: Path) -> bool:
 
 def _never_began(folder: Path) -> bool:
     """Whether a process was killed while it made this folder: it holds only what a run writes before its status."""
-    first = (RECIPE, MANIFEST, "quarantine.jsonl", SWEEP, LOG, STATUS)
+    first = (RECIPE, MANIFEST, "quarantine.jsonl", SWEEP, SOUP, LOG, STATUS)
     written = {".probe", *first[:-1], *(f".{name}.tmp" for name in first)}
     names = {item.name for item in folder.iterdir()}
     return names <= written and bool(names & {".probe", RECIPE, f".{RECIPE}.tmp"})

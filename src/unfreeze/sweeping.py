@@ -22,6 +22,7 @@ from unfreeze.train.heads import HeadTraining, Place
 from unfreeze.train.job import Job
 from unfreeze.train.loop import Progressed, Training
 from unfreeze.train.replaying import Replayed
+from unfreeze.train.worst_group import METRIC as WORST_GROUP
 
 BY = "the mean over the seeds of each one's best epoch on validation; of the best configuration, the best seed"
 
@@ -46,6 +47,10 @@ def sweepable(recipe: Recipe) -> Recipe:
         )
     if training.ema:
         problems.append("A sweep does not average weights: leave training.ema out.")
+    if method.group_dro or training.class_weights == "group-balanced":
+        problems.append("A sweep does not weigh losses by group: leave method.group_dro and class_weights out.")
+    if recipe.evaluation.metric == WORST_GROUP:
+        problems.append(f"A sweep does not score groups: leave evaluation.metric {WORST_GROUP} out.")
     if training.augment:
         problems.append("A sweep reads every row once, as it is: leave training.augment out.")
     if recipe.output.tensorboard:

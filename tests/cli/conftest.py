@@ -57,6 +57,7 @@ class FakePlan:
     notes: list[str] = field(default_factory=lambda: ["a note"])
     preflight: list[str] = field(default_factory=lambda: [f"row 1 → {EVIL}"])
     replay: list[str] = field(default_factory=lambda: [f"top 1: kept for {EVIL}"])
+    tuning: list[str] = field(default_factory=lambda: [f"beside {EVIL}"])
     forecast: Forecast = field(default_factory=Forecast)
     steps_per_epoch: int = 10
     total_parameters: int = 111
@@ -81,7 +82,7 @@ class FakeRun:
     result: dict[str, Any]
     sweep: dict[str, Any] = field(default_factory=lambda: SWEEP)
 
-    def predict_all(self, source: Any, precision: str = "auto") -> tuple[list[dict[str, Any]], tuple[Quarantined, ...]]:
+    def predict_all(self, source: Any, **options: Any) -> tuple[list[dict[str, Any]], tuple[Quarantined, ...]]:
         rows = [{"origin": f"{source}, row {row}", "prediction": EVIL, "probabilities": {EVIL: 0.75, "b": 0.25}}
                 for row in range(30)]  # fmt: skip
         return rows, (Quarantined(f"{source}, row 31", f"empty {EVIL}"),)
@@ -168,6 +169,9 @@ class Stub(ModuleType):
 
     def load(self, path: str) -> FakeRun:
         return FakeRun(Path(path), RESULT)
+
+    def merge(self, path: str, output: str | None = None, *, overwrite: bool = False) -> FakeRun:
+        return FakeRun(Path(output or f"{path}-merged"), RESULT)
 
     def resume(self, path: str, progress: Any = None) -> FakeRun:
         return FakeRun(Path(path), RESULT)

@@ -138,7 +138,7 @@ TEXTS = {
 def test_a_table_of_predictions_runs_no_formulas(api: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     same = {"origin": "=a.csv, line 2", "prediction": -1.5, "probabilities": {"=b": 0.5}, "labels": ["=c"]}
     rows = [{**same, "text": text} for text in TEXTS]
-    monkeypatch.setattr(type(api.load("run")), "predict_all", lambda run, source, precision: (rows, ()))
+    monkeypatch.setattr(type(api.load("run")), "predict_all", lambda run, source, **_: (rows, ()))
     for name in ("out.csv", "out.jsonl"):
         assert main(["predict", "run", "new.csv", "--output", name]) == 0
     with open("out.csv", encoding="utf-8", newline="") as file:

@@ -29,6 +29,7 @@ FILLER += ("quite", "old", "new", "little", "much", "other")
 
 CNN_OPTIONS = {"layers": [1, 1, 1, 1], "channels": [4, 8, 8, 12], "stem_width": 4, "mean": [0.5] * 3, "std": [0.5] * 3}
 BASE = {"evaluation__gate": "inline", "evaluation__bootstrap": 20, "evaluation__gate_rows": 6, "threads": 1}
+BASE |= {"evaluation__report": False}  # what tells about a run is tested in its own place
 BASE |= {"batch_size": 8, "precision": "float32", "lr": 3e-3, "head_lr": 1e-2}
 
 
@@ -123,7 +124,7 @@ def weights(run: Run | Path) -> dict[str, Tensor]:
     return load_file((run.path if isinstance(run, Run) else run) / "model" / "model.safetensors")
 
 
-TIMES = ("seconds", "train_seconds", "finished", "notes")
+TIMES = ("seconds", "train_seconds", "finished", "notes", "cost")
 
 
 def essence(path: Path) -> dict[str, Any]:

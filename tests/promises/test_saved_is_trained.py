@@ -27,8 +27,8 @@ Tensors = dict[str, torch.Tensor]
 def tamper(monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]) -> None:
     save = finish.save
 
-    def saved(pretrained: Pretrained, folder: Path) -> None:
-        save(pretrained, folder)
+    def saved(pretrained: Pretrained, folder: Path, **more: Any) -> None:
+        save(pretrained, folder, **more)
         change(folder)
 
     monkeypatch.setattr(finish, "save", saved)
@@ -136,8 +136,8 @@ def test_a_buffer_that_is_not_saved_has_to_be_made_again_as_it_was(
     """BERT's own token types, which it leaves out of its state and reads only where a tokenizer gives none."""
     save = finish.save
 
-    def changed(pretrained: Pretrained, folder: Path) -> None:
-        save(pretrained, folder)
+    def changed(pretrained: Pretrained, folder: Path, **more: Any) -> None:
+        save(pretrained, folder, **more)
         assert "backbone.embeddings.token_type_ids" not in pretrained.module.state_dict()
         pretrained.module.get_buffer("backbone.embeddings.token_type_ids").add_(1)
 

@@ -12,7 +12,10 @@ from pathlib import Path
 
 from odd_things import Setup, everything, photos, rows, table, text
 
-SHORT = "--method head --epochs 1 --batch-size 8 --set evaluation.gate=inline --set evaluation.bootstrap=0 --quiet"
+SHORT = (
+    "--method head --epochs 1 --batch-size 8 --set evaluation.gate=inline --set evaluation.bootstrap=0 "
+    "--set evaluation.report=false --quiet"
+)
 R = rows()
 HELLO = [("a\0b", "good")]
 

@@ -55,6 +55,15 @@ SIDES: dict[str, Side] = {
             {"best": True},
         ),
         Side(
+            "peft",
+            "peft with Trainer, best settings",
+            "peft_trainer",
+            ("peft", "transformers", "accelerate"),
+            "peft's adapter of the same size in the same places, trained by the Trainer with its best settings and "
+            "unfreeze's rates; prefix and prompt tuning around AutoModelForSequenceClassification, as peft has them",
+            {"best": True},
+        ),
+        Side(
             "plain",
             "plain PyTorch loop",
             "plain",

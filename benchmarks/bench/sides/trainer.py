@@ -15,7 +15,7 @@ from transformers import (
     set_seed,
 )
 
-from bench.jobs import WARMUP
+from bench.jobs import WARMUP, Job
 from bench.sides._text import (
     MeanPooled,
     encoded,
@@ -106,9 +106,14 @@ def _own_optimizer(work: Work, model: Any, rows: int) -> dict[str, Any]:
     """With the best settings, unfreeze's rates by group; else the Trainer makes its own."""
     if not work.best:
         return {}
-    steps = -(-rows // work.job.batch) * work.job.epochs
-    optimizer = torch.optim.AdamW(rate_groups(model, work), fused=True)
-    return {"optimizers": (optimizer, get_linear_schedule_with_warmup(optimizer, int(WARMUP * steps), steps))}
+    return {"optimizers": linear(rate_groups(model, work), rows, work.job, WARMUP)}
+
+
+def linear(groups: list[dict[str, Any]], rows: int, job: Job, warmup: float) -> tuple[Any, Any]:
+    """Fused AdamW over the groups, and a linear schedule with warm-up."""
+    steps = -(-rows // job.batch) * job.epochs
+    optimizer = torch.optim.AdamW(groups, fused=True)
+    return optimizer, get_linear_schedule_with_warmup(optimizer, int(warmup * steps), steps)
 
 
 def accuracy(predicted: Any) -> dict[str, float]:

@@ -13,8 +13,8 @@ from unfreeze import __version__
 from unfreeze.cli._guard import guarded
 
 COMMANDS = (
-    "fit", "sweep", "plan", "inspect", "evaluate", "predict", "resume", "compare", "methods", "models", "tasks",
-    "cache", "demo",
+    "fit", "sweep", "plan", "inspect", "evaluate", "predict", "resume", "report", "next", "compare", "merge", "soup",
+    "methods", "models", "tasks", "cache", "demo",
 )  # fmt: skip
 """In the order of the help; each is the function of that name in the module of that name."""
 

@@ -6,6 +6,7 @@ Values are handed on as they were typed; the recipe checks all of them at once, 
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +41,9 @@ FLAGS = {
 }
 """Flags that take a value. Every other option is reached by --set."""
 
+LISTS = {"slice": "evaluation.slices", "shift": "evaluation.shift"}
+"""Flags that may be given several times."""
+
 DATA_FLAGS = (*(flag for flag, key in FLAGS.items() if key.startswith("data.")), "task", "model", "seed")
 """The flags that matter before there is a model or a method."""
 
@@ -69,16 +73,20 @@ def takes_recipe(
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        lists = tuple(LISTS) if flags == tuple(FLAGS) else ()
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
 
         def wrapped(source: str, settings: list[str], **options: Any) -> None:
             given = {flag: options.pop(_name(flag)) for flag in flags}
+            several = {LISTS[flag]: options.pop(_name(flag)) for flag in lists}
             on = [switch for switch in switches if options.pop(switch)]
-            command(recipe_of(source, given, on, settings), **options)
+            words = [f"{key}={json.dumps(values)}" for key, values in several.items() if values]
+            command(recipe_of(source, given, on, [*words, *settings]), **options)
 
         parameters = [
             inspect.Parameter("source", inspect.Parameter.KEYWORD_ONLY, annotation=SOURCE),
             *(_value(flag) for flag in flags),
+            *(_list(flag) for flag in lists),
             *(_switch(switch) for switch in switches),
             inspect.Parameter("settings", inspect.Parameter.KEYWORD_ONLY, annotation=SETTINGS, default=[]),
             *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own),
@@ -124,6 +132,11 @@ def _value(flag: str) -> inspect.Parameter:
         str | None, typer.Option(f"--{flag}", metavar="VALUE", help=HELP[FLAGS[flag]], show_default=False)
     ]
     return inspect.Parameter(_name(flag), inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=None)
+
+
+def _list(flag: str) -> inspect.Parameter:
+    annotation = Annotated[list[str], typer.Option(f"--{flag}", metavar="VALUE", help=HELP[LISTS[flag]])]
+    return inspect.Parameter(_name(flag), inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=[])
 
 
 def _switch(flag: str) -> inspect.Parameter:

@@ -47,6 +47,7 @@ FIELDS = (
     "notes",
     "preflight",
     "replay",
+    "tuning",
     "forecast",
     "steps_per_epoch",
     "total_parameters",

@@ -7,7 +7,7 @@ import json as json_format
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from unfreeze.cli.evaluate import PRECISION, RUN
 from unfreeze.cli.tables import predictions_table, words
 from unfreeze.errors import RunError
 from unfreeze.progress import counted
+
+if TYPE_CHECKING:
+    from unfreeze.evaluation.calibration import Step
 
 FILE = Annotated[
     str, typer.Argument(metavar="FILE", help="a table, an image or a folder of images", show_default=False)
@@ -31,13 +34,34 @@ OUTPUT = Annotated[
     ),
 ]
 
+ERROR_RATE = Annotated[
+    float | None,
+    typer.Option(
+        "--error-rate",
+        metavar="RATE",
+        help="abstain where the model is not sure enough for so few errors, such as 0.02; the best guess stands beside",
+        show_default=False,
+    ),
+]
+UNCALIBRATED = Annotated[
+    bool, typer.Option("--uncalibrated", help="probabilities as the model gives them, without the run's temperature")
+]
+
 MOST_SHOWN = 20
 
 FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 
 
-def predict(run: RUN, file: FILE, output: OUTPUT = None, precision: PRECISION = "auto", json: JSON = False) -> None:
+def predict(
+    run: RUN,
+    file: FILE,
+    output: OUTPUT = None,
+    precision: PRECISION = "auto",
+    error_rate: ERROR_RATE = None,
+    uncalibrated: UNCALIBRATED = False,
+    json: JSON = False,
+) -> None:
     """Predict with RUN for every row of FILE."""
     if output is not None and output.suffix.lower() not in {".csv", ".jsonl"}:
         raise RunError(f"--output must end in .csv or .jsonl. Got '{output}' instead.")
@@ -46,22 +70,54 @@ def predict(run: RUN, file: FILE, output: OUTPUT = None, precision: PRECISION = 
     from unfreeze import api
 
     with only_document(json):
-        rows, left_out = api.load(run).predict_all(file, precision=precision)
+        opened = api.load(run)
+        rows, left_out = opened.predict_all(
+            file, precision=precision, calibrated=not uncalibrated, error_rate=error_rate
+        )
+        kept = None if error_rate is None else opened.threshold(error_rate)
     if output is not None:
         _write(rows, output)
     if left_out:
         first = f"{left_out[0].origin}: {left_out[0].reason}"
         note(f"{counted(len(left_out), 'row')} left out, with no prediction; for instance {first}")
+    if kept is not None:
+        note(_abstained(rows, kept))
     if json:
         emit(rows)
         return
-    shown = rows if output is None else []
+    shown = [_shown(row) for row in rows] if output is None else []
     if shown:
         show(predictions_table(shown[:MOST_SHOWN]))
     if len(shown) > MOST_SHOWN:
         show(words(f"{len(rows) - MOST_SHOWN:,} more: --output writes all to a file, --json prints them."))
     if output is not None:
         show(words(f"{len(rows):,} predictions: {output}"))
+
+
+def _abstained(rows: Sequence[Mapping[str, Any]], step: Step) -> str:
+    """How many rows are left without a prediction, and what the threshold did to rows whose truth is known."""
+    silent = sum(row["prediction"] is None for row in rows)
+    known = [("validation", step.coverage, step.error), ("test", step.test_coverage, step.test_error)]
+    told = [
+        f"{coverage:.1%} of the {split} rows were answered"
+        + ("" if error is None else f", {error:.1%} of them wrongly")
+        for split, coverage, error in known
+        if coverage is not None
+    ]
+    return (
+        f"{silent:,} of {counted(len(rows), 'row')} without a prediction: the model is less than {step.threshold:.3f} "
+        f"sure of them. At this threshold {'; '.join(told)}"
+    )
+
+
+def _shown(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row as the table shows it: a dash where the model abstains, and percentiles as whole numbers."""
+    shown = dict(row)
+    if row.get("prediction", "") is None:
+        shown["prediction"] = "–"
+    if isinstance(row.get("ood_percentile"), float):
+        shown["ood_percentile"] = f"{row['ood_percentile']:.0f}"
+    return shown
 
 
 def _refuse(output: Path, file: str) -> None:

@@ -22,6 +22,9 @@ MOST_PHASES = 4
 
 MOST_LABELS = 12
 
+MOST_TUNED = 24
+"""Lines about what a method changed in the model."""
+
 SEVERITY = {"info": "cyan", "warning": "yellow", "error": "red"}
 
 
@@ -71,6 +74,9 @@ def plan_summary(plan: Any) -> list[Text]:
         words(f"Data: {rows}; task: {manifest.task} ({manifest.task_reason})"),
         words(f"{plan.steps_per_epoch:,} updates per epoch."),
     ]
+    lines += [words(f"method: {line}") for line in plan.tuning[:MOST_TUNED]]
+    if len(plan.tuning) > MOST_TUNED:
+        lines.append(words(f"method: … {len(plan.tuning) - MOST_TUNED} more lines, which --json shows"))
     lines += [words(f"replay: {line}") for line in plan.replay]
     lines += [words(f"check: {line}", "dim") for line in plan.preflight]
     lines += [words(f"note: {line}", "yellow") for line in plan.notes]
@@ -224,6 +230,23 @@ def result_parts(result: Mapping[str, Any]) -> list[Table | Text]:
     if result.get("seconds") is not None:
         parts.append(words(f"{result['seconds']:,.0f} seconds in all."))
     return parts
+
+
+def merged_parts(run: Any) -> list[Table | Text]:
+    """What was proven about a merged run, and where its parts lie."""
+    result = run.result
+    gate = result["gate"]
+    where = "a fresh process" if gate["process"] == "fresh" else "this process"
+    lines = [
+        words(
+            f"Loaded in {where}, the merged model reproduces the outputs for {gate['rows']} rows: they differ by at most "
+            f"{gate['difference']:.1g} of their scale (allowed: {gate['tolerance']:g})."
+        )
+    ]
+    for library in ("transformers", "timm"):
+        if (run.path / library).is_dir():
+            lines.append(words(f"As {library} reads it: {run.path / library}"))
+    return [*lines, words(f"Run: {run.path}")]
 
 
 def scores_parts(scores: Mapping[str, Any]) -> list[Table | Text]:

@@ -14,7 +14,7 @@ from unfreeze.data.values import is_missing
 from unfreeze.errors import DataError, nearest
 from unfreeze.recipe import DataRecipe
 
-Role = Literal["text", "pair", "image", "target", "group", "split", "other"]
+Role = Literal["text", "pair", "image", "target", "group", "split", "slice", "other"]
 _SAMPLE = 1000
 
 
@@ -30,8 +30,13 @@ class Roles:
     columns: tuple[Column, ...]
 
 
-def recognise(table: Table, recipe: DataRecipe, *, need_target: bool = True) -> Roles:
+def recognise(table: Table, recipe: DataRecipe, *, need_target: bool = True, slices: Sequence[str] = ()) -> Roles:
     """Roles of a table's columns.
+
+    Parameters
+    ----------
+    slices : sequence of str
+        Columns that tell groups apart: they are never taken for an input or the target.
 
     Raises
     ------
@@ -45,6 +50,7 @@ def recognise(table: Table, recipe: DataRecipe, *, need_target: bool = True) -> 
         if asked in chosen:
             raise DataError(f"Column '{asked}' is named both as {chosen[asked][0]} and as {role}.")
         chosen[asked] = (role, "named in the recipe")
+    _take_slices(table, slices, chosen)
     _find_split(table, chosen)
     _find_images(table, recipe, chosen)
     if need_target and not targets:
@@ -79,9 +85,20 @@ def _asked(recipe: DataRecipe, targets: list[str]) -> list[tuple[Role, str]]:
     return [(role, name) for role, name in named if name] + [("target", name) for name in targets]
 
 
-def _require(table: Table, name: str, role: str) -> None:
+def _require(table: Table, name: str, role: str, section: str = "data") -> None:
     if name not in table.columns:
-        raise DataError(f"There is no column '{name}' (data.{role}). {nearest(name, table.columns)}")
+        raise DataError(f"There is no column '{name}' ({section}.{role}). {nearest(name, table.columns)}")
+
+
+def _take_slices(table: Table, slices: Sequence[str], chosen: dict[str, tuple[Role, str]]) -> None:
+    """Columns that tell groups apart; one of them may also keep rows together or name the split."""
+    for name in slices:
+        _require(table, name, "slices", "evaluation")
+        role = chosen.get(name, ("slice", ""))[0]
+        if role in ("text", "pair", "image", "target"):
+            what = "the target" if role == "target" else "the model's input"
+            raise DataError(f"evaluation.slices: column '{name}' is {what}; expected a column beside it.")
+        chosen.setdefault(name, ("slice", "named in evaluation.slices"))
 
 
 def _listed(table: Table) -> str:
@@ -89,8 +106,9 @@ def _listed(table: Table) -> str:
     return ", ".join(names_[:20]) + (", …" if len(names_) > 20 else "")
 
 
-def _free(table: Table, chosen: dict[str, tuple[Role, str]]) -> list[str]:
-    return [name for name in table.columns if name not in chosen]
+def _free(table: Table, chosen: dict[str, tuple[Role, str]], *also: Role) -> list[str]:
+    """Columns that have no role yet, or one of those given."""
+    return [name for name in table.columns if name not in chosen or chosen[name][0] in also]
 
 
 def _named_like(free: list[str], words: Iterable[str]) -> str | None:
@@ -104,7 +122,7 @@ def _has(chosen: dict[str, tuple[Role, str]], *roles: str) -> bool:
 
 
 def _find_split(table: Table, chosen: dict[str, tuple[Role, str]]) -> None:
-    name = _named_like(_free(table, chosen), names.SPLIT)
+    name = _named_like(_free(table, chosen, "slice"), names.SPLIT)
     if name is None or _has(chosen, "split") or table.split is not None:
         return
     values = {str(value) for value in table.columns[name] if not is_missing(value)}
@@ -169,7 +187,7 @@ def _few_distinct(values: list[Any]) -> bool:
 
 
 def _find_group(table: Table, chosen: dict[str, tuple[Role, str]]) -> None:
-    name = _named_like(_free(table, chosen), names.GROUP)
+    name = _named_like(_free(table, chosen, "slice"), names.GROUP)
     if name is None or _has(chosen, "group"):
         return
     values = [str(value) for value in table.columns[name] if not is_missing(value)]

@@ -11,6 +11,7 @@ from typing import Any
 from unfreeze.data import cleaning, names
 from unfreeze.data.images import probe_all
 from unfreeze.data.manifest import Examples, ImageRef, Input, Manifest, Quarantined, Table, Target
+from unfreeze.data.slices import cell, groups_of
 from unfreeze.data.sources import Reading, ReadOptions, read_source, there
 from unfreeze.data.sources._reading import IMAGE_SUFFIXES, split_name
 from unfreeze.data.sources._text import decode, read_bytes
@@ -36,7 +37,7 @@ def unlabelled(source: object, manifest: Manifest, recipe: DataRecipe) -> tuple[
     inputs, bad = _inputs(reading.table, manifest, recipe)
     keep = [i for i in range(len(inputs)) if i not in bad]
     blank: Target = float("nan") if manifest.task == "regression" else () if manifest.task == "multilabel" else ""
-    return _examples(reading, inputs, [blank] * len(inputs), keep), _left_out(reading, bad)
+    return _examples(reading, manifest, inputs, [blank] * len(inputs), keep), _left_out(reading, bad)
 
 
 def labelled(source: object, manifest: Manifest, recipe: DataRecipe) -> tuple[Examples, tuple[Quarantined, ...]]:
@@ -60,7 +61,7 @@ def labelled(source: object, manifest: Manifest, recipe: DataRecipe) -> tuple[Ex
     if not keep:
         reason = f" For instance {table.origin[min(bad)]}: {sentence(bad[min(bad)])}" if bad else ""
         raise DataError(f"No row of {_called(source)} can be scored.{reason}")
-    return replace(_examples(reading, inputs, targets, keep), split=split), _left_out(reading, bad)
+    return replace(_examples(reading, manifest, inputs, targets, keep), split=split), _left_out(reading, bad)
 
 
 def _keep_test_rows(reading: Reading, manifest: Manifest) -> str:
@@ -212,9 +213,15 @@ def _separator(values: Sequence[Any], manifest: Manifest) -> str | None:
     return best if texts and fits(best) else None
 
 
-def _examples(reading: Reading, inputs: list[Any], targets: list[Any], keep: list[int]) -> Examples:
-    origin = reading.table.origin
-    return Examples([inputs[i] for i in keep], [targets[i] for i in keep], [origin[i] for i in keep])
+def _examples(reading: Reading, manifest: Manifest, inputs: list[Any], targets: list[Any], keep: list[int]) -> Examples:
+    table = reading.table
+    meta = {
+        known.column: groups_of(known, [cell(table.columns[known.column][i]) for i in keep])
+        for known in manifest.slices
+        if known.column in table.columns
+    }
+    origin = [table.origin[i] for i in keep]
+    return Examples([inputs[i] for i in keep], [targets[i] for i in keep], origin, meta=meta)
 
 
 def _left_out(reading: Reading, bad: dict[int, str]) -> tuple[Quarantined, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from unfreeze.data.manifest import Column, Finding, Manifest, Quarantined
+from unfreeze.data.manifest import Column, Finding, Manifest, Quarantined, Slice
 from unfreeze.data.values import plain
 
 
@@ -33,4 +33,8 @@ def manifest_from(content: dict[str, Any]) -> Manifest:
     """A manifest from the plain values of `Manifest.to_dict`."""
     columns = tuple(Column(**column) for column in content["columns"])
     findings = tuple(Finding(**{**f, "examples": tuple(f["examples"])}) for f in content["findings"])
-    return Manifest(**{**content, "columns": columns, "labels": tuple(content["labels"]), "findings": findings})
+    slices = tuple(
+        Slice(**{**s, "groups": tuple(s["groups"]), "edges": tuple(s["edges"])}) for s in content.get("slices", ())
+    )
+    labels = tuple(content["labels"])
+    return Manifest(**{**content, "columns": columns, "labels": labels, "findings": findings, "slices": slices})

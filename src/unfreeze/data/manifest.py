@@ -7,7 +7,7 @@ way. Nothing here imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -71,8 +71,23 @@ class Column:
     """The role that a column plays, and why it was given that role."""
 
     name: str
-    role: Literal["text", "pair", "image", "target", "group", "split", "other"]
+    role: Literal["text", "pair", "image", "target", "group", "split", "slice", "other"]
     reason: str
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A column by whose values figures are told for each group; see `unfreeze.data.slices`.
+
+    `groups` are their names, in order. `numbers` says that values are numbers, `edges` where they are cut: a group
+    ends at its edge, which belongs to it. `distinct` counts the different values that were found.
+    """
+
+    column: str
+    groups: tuple[str, ...]
+    edges: tuple[float, ...] = ()
+    numbers: bool = False
+    distinct: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,7 @@ class Manifest:
     quarantined: int = 0
     target_mean: float = 0.0
     target_scale: float = 1.0
+    slices: tuple[Slice, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -109,13 +125,15 @@ class Manifest:
 class Examples:
     """Rows that are fit to learn from or to be scored: parallel sequences.
 
-    `split` is named where these are one split of a source that has several.
+    `split` is named where these are one split of a source that has several. `meta` holds, for each column named in
+    evaluation.slices, the group of each row.
     """
 
     inputs: Sequence[Input]
     targets: Sequence[Target]
     origin: Sequence[str]
     split: str = ""
+    meta: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -22,14 +22,17 @@ from unfreeze.data.manifest import (
     Manifest,
     Prepared,
     Quarantined,
+    Slice,
     SplitName,
     Table,
     Target,
 )
 from unfreeze.data.rows import Log, Rows, settle
+from unfreeze.data.slices import cell, groups_of, make_slice, said
 from unfreeze.data.sources import Reading, ReadOptions, read_source
 from unfreeze.data.sources._reading import joined, split_name
 from unfreeze.data.splitting import split as split_rows
+from unfreeze.data.suspects import without_suspects
 from unfreeze.data.targets import Unfit, read_targets, recognise_task
 from unfreeze.data.values import as_image, as_text, is_missing, nested
 from unfreeze.errors import DataError, sentence
@@ -37,7 +40,9 @@ from unfreeze.progress import counted
 from unfreeze.recipe import DataRecipe
 
 
-def prepare(recipe: DataRecipe, *, task: str | None, seed: int, objects: object | None = None) -> Prepared:
+def prepare(
+    recipe: DataRecipe, *, task: str | None, seed: int, objects: object | None = None, slices: Sequence[str] = ()
+) -> Prepared:
     """Everything between what the user named and the examples that are learned from.
 
     Parameters
@@ -45,6 +50,7 @@ def prepare(recipe: DataRecipe, *, task: str | None, seed: int, objects: object 
     task : "classification", "multilabel", "regression", or None to recognise it
     seed : of the splits and of `max_rows`, unless the recipe has one for them
     objects : data given in Python instead of `recipe.path`
+    slices : columns whose groups travel with the examples, apart from the model's input
 
     Raises
     ------
@@ -55,18 +61,21 @@ def prepare(recipe: DataRecipe, *, task: str | None, seed: int, objects: object 
     reading = _read(recipe, objects)
     table = reading.table
     log = Log(table, list(reading.quarantine), list(reading.findings))
-    roles = recognise(table, recipe)
+    slices = tuple(dict.fromkeys(slices))
+    roles = recognise(table, recipe, slices=slices)
     target_columns = [table.columns[name] for name in roles.targets]
     task, task_reason = recognise_task(target_columns, task, recipe.separator)
     targets = read_targets(target_columns, roles.targets, task, recipe.separator)
     rows = _rows(table, roles, targets, recipe, log)
     rows = _clean(rows, recipe, seed, log)
     rows, split_reason = split_rows(rows, roles, recipe, seed, log)
+    rows = without_suspects(rows, recipe, log)
     rows = cleaning.unseen(rows, recipe, log)
     _refuse_unusable(rows, task, recipe, log)
     examine(rows, log)
     source = "Python objects" if objects is not None else str(recipe.path)
-    return _prepared(rows, roles, source, task, task_reason, split_reason, log)
+    groups = _groups(rows, slices, log)
+    return _prepared(rows, roles, source, task, task_reason, split_reason, groups, log)
 
 
 def inputs_of(source: str | Path | object, manifest: Manifest, recipe: DataRecipe) -> Examples:
@@ -210,13 +219,35 @@ def _refuse_unusable(rows: Rows, task: str, recipe: DataRecipe, log: Log) -> Non
             )
 
 
+def _groups(rows: Rows, names: Sequence[str], log: Log) -> list[tuple[Slice, list[str]]]:
+    """For each slice its groups, and the group of each row."""
+    found = []
+    for name in names:
+        column = log.table.columns[name]
+        values = [cell(column[number]) for number in rows.number]
+        made = make_slice(name, values)
+        groups = groups_of(made, values)
+        log.note("slices", "info", said(made, Counter(groups)), len(made.groups), made.groups[:3])
+        found.append((made, groups))
+    return found
+
+
 def _prepared(
-    rows: Rows, roles: Roles, source: str, task: str, task_reason: str, split_reason: str, log: Log
+    rows: Rows,
+    roles: Roles,
+    source: str,
+    task: str,
+    task_reason: str,
+    split_reason: str,
+    groups: Sequence[tuple[Slice, list[str]]],
+    log: Log,
 ) -> Prepared:
     splits: dict[SplitName, Examples] = {}
     for split in SPLITS:
-        part = rows.only([i for i, s in enumerate(rows.splits) if s == split])
-        splits[split] = Examples(part.inputs, part.targets, part.origin)  # type: ignore[arg-type]
+        places = [i for i, s in enumerate(rows.splits) if s == split]
+        part = rows.only(places)
+        meta = {made.column: [names[i] for i in places] for made, names in groups}
+        splits[split] = Examples(part.inputs, part.targets, part.origin, meta=meta)  # type: ignore[arg-type]
     labels = {label for target in rows.targets for label in cleaning.labels_of(target)}
     train = [t for t in splits["train"].targets if isinstance(t, float)]
     manifest = Manifest(
@@ -229,11 +260,12 @@ def _prepared(
         rows={split: len(part) for split, part in splits.items()},
         counts={split: _counts(part.targets) for split, part in splits.items()},
         split_reason=split_reason,
-        fingerprint=_fingerprint(rows),
+        fingerprint=_fingerprint(rows, [names for _, names in groups]),
         findings=tuple(log.findings),
         quarantined=len(log.quarantine),
         target_mean=float(np.mean(train)) if train else 0.0,
         target_scale=float(np.std(train)) or 1.0 if train else 1.0,
+        slices=tuple(made for made, _ in groups),
     )
     return Prepared(manifest, splits, tuple(log.quarantine))
 
@@ -250,11 +282,14 @@ def _counts(targets: Sequence[Target]) -> dict[str, int]:
     return {label: counts[label] for label in sorted(counts, key=_label_order)}
 
 
-def _fingerprint(rows: Rows) -> str:
-    """sha256 over content, target and split of every row, in order."""
+def _fingerprint(rows: Rows, groups: Sequence[Sequence[str]]) -> str:
+    """sha256 over content, target, split and, where there are slices, groups of every row, in order."""
     total = hashlib.sha256()
-    for item, key, target, split in zip(rows.inputs, rows.digests, rows.targets, rows.splits, strict=True):
+    for i, (item, key, target, split) in enumerate(
+        zip(rows.inputs, rows.digests, rows.targets, rows.splits, strict=True)
+    ):
         # The key of a text forgives its spaces; a tokenizer may not.
         content = key if isinstance(item, ImageRef) else repr(item)
-        total.update(f"{content}\t{target!r}\t{split}\n".encode("utf-8", "replace"))
+        among = "".join(f"\t{names[i]!r}" for names in groups)
+        total.update(f"{content}\t{target!r}\t{split}{among}\n".encode("utf-8", "replace"))
     return total.hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -13,10 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unfreeze.errors import ModelError
 from unfreeze.evaluation.gate import FreshProcess, pass_gate, write_gate
 from unfreeze.evaluation.intervals import with_intervals
+from unfreeze.evaluation.kept import Kept, keeping
+from unfreeze.models.kernels import fast_kernels
 from unfreeze.models.store import save
+from unfreeze.models.techniques import fold, interchange
 from unfreeze.progress import Progress
+from unfreeze.recipe import Recipe
+from unfreeze.stack.working import make_working
 from unfreeze.tasks._task import Scorer
 from unfreeze.train.feed import Feed
 from unfreeze.train.files import finite, full_disk_said, write_bytes
@@ -25,62 +30,66 @@ from unfreeze.train.loop import Training
 from unfreeze.train.scoring import score
 
 
+def fresh_process(recipe: Recipe) -> AbstractContextManager[FreshProcess | None]:
+    """The process that will reload the model, where the recipe asks for one; its libraries load meanwhile."""
+    return FreshProcess() if recipe.evaluation.gate == "process" else nullcontext()
+
+
 def evaluate_and_save(
-    job: Job, test: Feed | None, training: Training, trained_seconds: float, progress: Progress
-) -> dict[str, Any]:
+    job: Job,
+    test: Feed | None,
+    training: Training,
+    trained_seconds: float,
+    progress: Progress,
+    fresh: FreshProcess | None = None,
+) -> tuple[dict[str, Any], dict[str, Kept]]:
     """Score the best weights on validation and test, beside the simplest alternative; save; pass the gate.
+
+    Parameters
+    ----------
+    fresh : FreshProcess, optional
+        What reloads the model; None: this process does.
 
     Returns
     -------
-    dict
-        What `result.json` holds.
+    dict, and dict of Kept
+        What `result.json` holds; what the model gave for each row, by split.
 
     Raises
     ------
     ReloadError
         If the saved model does not reproduce the trained one.
     """
-    with fresh_process(job) as fresh:
-        return _evaluate_and_save(job, test, training, trained_seconds, progress, fresh)
-
-
-def fresh_process(job: Job) -> AbstractContextManager[FreshProcess | None]:
-    """The process that will reload the model, where the recipe asks for one; its libraries load meanwhile."""
-    if job.recipe.evaluation.gate != "process":
-        return nullcontext()
-    return FreshProcess(job.pretrained.family.library)
-
-
-def _evaluate_and_save(
-    job: Job,
-    test: Feed | None,
-    training: Training,
-    trained_seconds: float,
-    progress: Progress,
-    fresh: FreshProcess | None,
-) -> dict[str, Any]:
     at = training.at
     progress.stage("scoring")
-    figures = {
-        "validation": {}
-        if job.validation is None
-        else _figures(job, score(job, job.validation, training.validation_features())),
-        "test": {} if test is None or not len(test) else _test_figures(job, test),
-    }
-    baseline = _baseline(job, test if test is not None and len(test) else job.validation)
+    folded = _fold(job)
+    test = test if test is not None and len(test) else None
+    figures: dict[str, Any] = {"validation": {}, "test": {}}
+    kept: dict[str, Kept] = {}
+    if job.validation is not None:
+        with keeping(job.working.module, len(job.validation)) as keeper:
+            scorer = score(job, job.validation, None if folded else training.validation_features(), keeper.keep)
+        figures["validation"], kept["validation"] = _figures(job, scorer), keeper.kept()
+    if test is not None:
+        with keeping(job.working.module, len(test)) as keeper:
+            scorer = score(job, test, keep=keeper.keep)
+        figures["test"], kept["test"] = _figures(job, scorer), keeper.kept()
+        _write_predictions(job, test, kept["test"].outputs)
+    baseline = _baseline(job, test or job.validation)
     progress.stage(f"saving, and reloading in {'this' if fresh is None else 'a fresh'} process")
     # What is written is what runs on any machine: float32 on the CPU.
     job.pretrained.module.to("cpu")
     job.device = torch.device("cpu")
     with full_disk_said(job.folder / "model"):
         save(job.pretrained, job.folder / "model", unmoved=_unmoved(job))
-    sample = test if test is not None and len(test) else job.validation or job.train
+        _exchange(job)
+    sample = test or job.validation or job.train
     evaluation = job.recipe.evaluation
     with full_disk_said(job.folder / "gate"):
         write_gate(job.folder / "gate", job.pretrained, sample.examples, evaluation.gate_rows)
     gate = pass_gate(job.folder, tolerance=evaluation.gate_tolerance, fresh=fresh)
     learned = sum(job.stack.size(job.stack.group(name)) for name in job.learned)
-    return {
+    result = {
         "status": "finished",
         "task": job.manifest.task,
         "metric": job.metric,
@@ -103,11 +112,30 @@ def _evaluate_and_save(
         "train_seconds": trained_seconds,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+    return result, kept
+
+
+def _fold(job: Job) -> bool:
+    """Before anything is scored, drop what only training needed: what is scored is what will be saved."""
+    if not fold(job.pretrained):
+        return False
+    job.stack = job.pretrained.stack()
+    faster = fast_kernels(job.device) if job.recipe.training.fast_kernels else ()
+    job.working = make_working(job.stack, job.recipe.training.precision, faster)
+    return True
+
+
+def _exchange(job: Job) -> None:
+    """What was added, as peft reads it, beside the model; or a note why not."""
+    try:
+        interchange(job.pretrained, job.folder / "model" / "peft")
+    except ModelError as error:
+        job.note(str(error))
 
 
 def _unmoved(job: Job) -> set[str]:
-    """Parameters and buffers of the groups that learned in no phase."""
-    groups = [group for group in job.stack.groups if group.name not in job.learned]
+    """Parameters and buffers of the base's groups that learned in no phase."""
+    groups = [group for group in job.stack.groups if group.name not in job.learned and not group.beside]
     return {name for group in groups for name in (*group.parameters, *group.buffers)}
 
 
@@ -115,27 +143,14 @@ def _figures(job: Job, scorer: Scorer) -> dict[str, dict[str, float | None]]:
     return with_intervals(scorer, job.recipe.evaluation.bootstrap, job.recipe.seed)
 
 
-def _test_figures(job: Job, test: Feed) -> dict[str, dict[str, float | None]]:
-    """Score the test split and keep each row's prediction."""
-    decoded: dict[int, dict[str, Any]] = {}
-
-    def keep(rows: Sequence[int], outputs: Tensor) -> None:
-        decoded.update(zip(rows, job.task.decode(outputs, job.manifest), strict=True))
-
-    scorer = score(job, test, keep=keep)
-    _write_predictions(job.folder / "predictions.jsonl", test, decoded)
-    return _figures(job, scorer)
-
-
-def _write_predictions(path: Path, feed: Feed, decoded: dict[int, dict[str, Any]]) -> None:
+def _write_predictions(job: Job, feed: Feed, outputs: Tensor) -> None:
+    """Each test row's target and prediction, a line each."""
+    decoded = job.task.decode(outputs, job.manifest)
     lines = [
-        json.dumps(
-            finite({"origin": feed.examples.origin[row], "target": feed.examples.targets[row], **decoded[row]}),
-            ensure_ascii=False,
-        )
-        for row in range(len(feed))
+        json.dumps(finite({"origin": origin, "target": target, **row}), ensure_ascii=False)
+        for origin, target, row in zip(feed.examples.origin, feed.examples.targets, decoded, strict=True)
     ]
-    write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+    write_bytes(job.folder / "predictions.jsonl", "".join(f"{line}\n" for line in lines).encode())
 
 
 def _baseline(job: Job, feed: Feed | None) -> dict[str, Any]:

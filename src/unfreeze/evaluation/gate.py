@@ -1,6 +1,6 @@
 """The reload gate: a fresh process loads the saved model, which must be the trained one and predict as it did.
 
-`python -m unfreeze.evaluation.gate LIBRARY` is that process. What it needs stands in `RUN/gate`: a sample of
+`python -m unfreeze.evaluation.gate` is that process. What it needs stands in `RUN/gate`: a sample of
 inputs as the data layer gave them, the trained model's outputs for them, and a digest of each of its parameters and
 buffers. Outputs alone would not do: many tensors (rows of a table that no sample reads, a BatchNorm's count) cannot
 change them.
@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -64,21 +65,38 @@ def write_gate(folder: Path, pretrained: Pretrained, examples: Examples, rows: i
     write_json(folder / "state.json", state_of(pretrained.module))
 
 
+def inherit_gate(source: Path, folder: Path, pretrained: Pretrained) -> None:
+    """Keep another gate's sample and outputs, which this model has to reproduce, and this model's digests."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("inputs.jsonl", "outputs.safetensors"):
+        write_bytes(folder / name, (source / name).read_bytes())
+    outputs_of(pretrained, exact(pretrained), _inputs(folder), BATCH)
+    write_json(folder / "state.json", state_of(pretrained.module))
+
+
+def _inputs(folder: Path) -> list[Input]:
+    lines = (folder / "inputs.jsonl").read_text(encoding="utf-8").split("\n")
+    return [_from_json(json.loads(line)) for line in lines if line]
+
+
 class FreshProcess:
     """A new Python process that loads its libraries while this one still works, then waits for a run to check.
 
-    As a context manager it is gone in the end. It shares nothing with this process but the files of the run.
-
-    Parameters
-    ----------
-    library : "transformers" or "timm"
-        What the saved model will need.
+    As a context manager it is gone in the end. It shares nothing with this process but the files of the run. Started
+    first of all, it imports on one core what this process imports on another.
     """
 
-    def __init__(self, library: str) -> None:
-        command = [sys.executable, "-m", "unfreeze.evaluation.gate", library]
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "unfreeze.evaluation.gate"]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+    def expect(self, library: str) -> None:
+        """Let it load what a saved model will need: "transformers" or "timm"."""
+        assert self._process.stdin is not None, "opened as a pipe"
+        with suppress(OSError):  # what is wrong with it is said when it is asked
+            self._process.stdin.write(f"{library}\n")
+            self._process.stdin.flush()
 
     def check(self, run: Path, tolerance: float) -> GateResult:
         """Let it load the saved model of a run and compare.
@@ -134,8 +152,7 @@ def _complaints(result: GateResult) -> Iterator[str]:
 def _in_process(run: Path, tolerance: float, process: str = "inline") -> GateResult:
     from unfreeze.models.store import load
 
-    lines = (run / "gate" / "inputs.jsonl").read_text(encoding="utf-8").split("\n")
-    inputs = [_from_json(json.loads(line)) for line in lines if line]
+    inputs = _inputs(run / "gate")
     expected = load_file(run / "gate" / "outputs.safetensors")["outputs"]
     try:
         reloaded = load(run / "model")
@@ -172,7 +189,8 @@ def _from_json(value: Any) -> Input:
 
 def main() -> None:
     """Entry of the fresh process: import, wait for a run on stdin, print the result as one line of JSON."""
-    _import(sys.argv[1])
+    import_module("unfreeze.models.store")
+    _import(sys.stdin.readline().strip())
     asked = sys.stdin.read()
     if asked:  # else the run ended before it came to this
         run, tolerance = json.loads(asked)
@@ -181,9 +199,10 @@ def main() -> None:
 
 def _import(library: str) -> None:
     """What takes seconds, before there is anything to check."""
-    import_module("unfreeze.models.store")
-    import_module("unfreeze.models.text" if library == "transformers" else "unfreeze.models.tiny_cnn")
+    if library == "timm":
+        import_module("unfreeze.models.tiny_cnn")
     if library == "transformers":
+        import_module("unfreeze.models.text")
         from transformers import AutoTokenizer, PreTrainedModel  # noqa: F401
 
 

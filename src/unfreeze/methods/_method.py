@@ -82,12 +82,14 @@ class StackView:
 class MethodContext:
     """What a method knows when it plans.
 
-    `argument` is what follows the colon in `last:2`, or None; `epochs` is the whole run's length.
+    `argument` is what follows the colon in `last:2`, or None; `epochs` is the whole run's length; `settings` are those
+    of method.options, or None.
     """
 
     stack: StackView
     argument: str | None
     epochs: float
+    settings: Any = None
 
 
 def added_and_head(context: MethodContext) -> Sequence[Phase]:
@@ -98,6 +100,10 @@ def added_and_head(context: MethodContext) -> Sequence[Phase]:
 
 def no_rewrite(pretrained: Pretrained, settings: Any) -> None:
     """Leave the model as it is."""
+
+
+def nothing_to_fold(pretrained: Pretrained, settings: Any) -> None:
+    """To merge where only parameters of the model's own learned: they are in their place."""
 
 
 def no_hooks(recipe: Recipe) -> Sequence[Hook]:
@@ -114,8 +120,10 @@ class Method:
     card : Card
     phases : callable (MethodContext) -> sequence of Phase
         Which groups learn, when, and how fast.
-    rewrite : callable (Pretrained, settings) -> None
-        Changes the module in place before the stack is built.
+    rewrite : callable (Pretrained, settings) -> settings or None
+        Changes the module in place before the stack is built; returns the settings with what it decided, if anything.
+        It may set the model's `additions` itself, where they depend on the settings or on the model, and say in
+        `tuned` what the plan should tell of it.
     options : type or None
         Frozen dataclass of the method's settings, each field made by `unfreeze.recipe.option`: what a recipe may say
         under method.options. The name of a field that equals `argument` may be given after the colon instead.
@@ -123,10 +131,15 @@ class Method:
         Which parameters are the method's own: they become layer groups, and a saved run holds only what learned.
     rate : float
         Of what learns beside the head, relative to fine-tuning's rate of the model's family.
+    own_rate : float or None
+        Of what learns beside the head, for AdamW, where the family's says nothing about it; goes before `rate`.
     rate_reason : str
         Where that comes from, for the plan.
     merge : callable (Pretrained, settings) -> None, or None
         Folds what was added into the model's own weights, in place, with the same outputs.
+    fold : callable (Pretrained, settings) -> settings, or None
+        Called once after training: puts the result of what only training needs in its place, with the same outputs, and
+        returns the settings that describe what is left.
     interchange : callable (Pretrained, settings, Path) -> None, or None
         Writes what was added into a folder, in the layout that other tools read.
     hooks : callable (Recipe) -> sequence of Hook
@@ -142,12 +155,14 @@ class Method:
 
     card: Card
     phases: Callable[[MethodContext], Sequence[Phase]]
-    rewrite: Callable[[Pretrained, Any], None] = no_rewrite
+    rewrite: Callable[[Pretrained, Any], Any] = no_rewrite
     options: type[Any] | None = None
     additions: Sequence[Addition] = ()
     rate: float = 1.0
+    own_rate: float | None = None
     rate_reason: str = ""
     merge: Callable[[Pretrained, Any], None] | None = None
+    fold: Callable[[Pretrained, Any], Any] | None = None
     interchange: Callable[[Pretrained, Any, Path], None] | None = None
     hooks: Callable[[Recipe], Sequence[Hook]] = no_hooks
     argument: str | None = None

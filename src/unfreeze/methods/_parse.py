@@ -49,7 +49,7 @@ def all_settings(recipe: MethodRecipe) -> dict[str, Any]:
         if recipe.options:
             raise RecipeError(f"method.options: '{name}' has no settings. Got {', '.join(recipe.options)}.")
         return {}
-    given = dict(recipe.options)
+    given, where = dict(recipe.options), f"method.options of {name}"
     if argument is not None and method.argument in {field.name for field in fields(method.options)}:
         value = _yaml.read(argument, "method.name").value
         if given.setdefault(method.argument, value) != value:
@@ -57,7 +57,8 @@ def all_settings(recipe: MethodRecipe) -> dict[str, Any]:
                 f"method.name says '{recipe.name}' and method.options.{method.argument} {given[method.argument]}: "
                 "leave one of them out."
             )
-    return asdict(read_options(method.options, given, f"method.options of {name}"))
+        where = f"method.name '{recipe.name}'"
+    return asdict(read_options(method.options, given, where))
 
 
 def count(context: MethodContext, name: str, most: int) -> int:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from unfreeze.errors import RecipeError, nearest
 from unfreeze.methods import METHODS
 from unfreeze.methods._method import MethodContext, Phase, StackView
-from unfreeze.methods._parse import group_count, parse_method
+from unfreeze.methods._parse import all_settings, group_count, parse_method
 from unfreeze.recipe import PhaseRecipe, Recipe
-from unfreeze.recipe_io import dump_section
+from unfreeze.recipe_io import dump_section, read_options
 
 
 def phases_of(recipe: Recipe, stack: StackView) -> tuple[Phase, ...]:
@@ -74,7 +74,9 @@ def _of_method(recipe: Recipe, stack: StackView) -> Sequence[Phase]:
     if recipe.training.epochs is None:
         raise RecipeError("training.epochs is not decided; the method's phases share it.")
     name, argument = parse_method(recipe.method.name)
-    return METHODS.get(name).phases(MethodContext(stack, argument, float(recipe.training.epochs)))
+    method = METHODS.get(name)
+    settings = read_options(method.options, all_settings(recipe.method), f"method.options of {name}")
+    return method.phases(MethodContext(stack, argument, float(recipe.training.epochs), settings))
 
 
 def _written(recipe: Recipe, stack: StackView) -> list[Phase]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unfreeze.methods._method import Method, added_and_head
+from unfreeze.methods._method import Method, added_and_head, nothing_to_fold
 from unfreeze.registry import Card
 from unfreeze.stack.additions import Addition
 
@@ -19,4 +19,5 @@ METHOD = Method(
     additions=(Addition("biases", r"\.bias$"),),
     rate=10.0,
     rate_reason="biases are few and each has to move further",
+    merge=nothing_to_fold,
 )

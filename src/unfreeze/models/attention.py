@@ -73,16 +73,28 @@ def attention(
     return torch.matmul(weights, value).transpose(1, 2).contiguous(), None
 
 
-def attend_fast(module: nn.Module) -> None:
-    """Let a transformers backbone inside a module attend by `attention`, where it attends by torch's own now."""
+def register() -> None:
+    """Make `attention` known to transformers by its name; masks are made as for torch's own."""
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     if NAME not in ALL_ATTENTION_FUNCTIONS:
         ALL_ATTENTION_FUNCTIONS.register(NAME, attention)
         ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+
+
+def attend_fast(module: nn.Module) -> None:
+    """Let a transformers backbone inside a module attend by `attention`, where it attends by torch's own now.
+
+    What stands before that name ("prefix+sdpa") stays there.
+    """
+    from transformers.modeling_utils import PreTrainedModel
+
+    register()
     for child in module.modules():
         # Some models of older versions attend by a list of functions of their own.
         asks = hasattr(sys.modules[type(child).__module__], "ALL_ATTENTION_FUNCTIONS")
-        if isinstance(child, PreTrainedModel) and asks and child.config._attn_implementation == "sdpa":
-            child.config._attn_implementation = NAME
+        if isinstance(child, PreTrainedModel) and asks:
+            before, plus, name = (child.config._attn_implementation or "").rpartition("+")
+            if name == "sdpa":
+                child.config._attn_implementation = f"{before}{plus}{NAME}"

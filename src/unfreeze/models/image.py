@@ -91,6 +91,10 @@ def drop_blocks(module: ImageModel, family: Family, count: int) -> None:
     for group in blocks[len(blocks) - count :]:
         for name, _ in stack.modules(group):
             module.set_submodule(name, nn.Identity())
+    for layer in module.modules():
+        # An activation of a dropped block would write into what the one before it keeps for the backward pass.
+        if getattr(layer, "inplace", False):
+            layer.inplace = False  # type: ignore[assignment]
 
 
 def _width(module: ImageModel, family: Family, spec: dict[str, Any]) -> int:

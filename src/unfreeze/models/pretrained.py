@@ -104,8 +104,8 @@ class Pretrained:
     `module(**batch)` returns a tensor of shape (rows, outputs). `spec` holds the plain values from
     which `unfreeze.models.store.load` builds the same architecture again without any network.
 
-    A parameter-efficient method leaves `additions`, what of the module is its own; `asked` then says where the rest,
-    which a saved model does not hold, comes from.
+    A parameter-efficient method leaves `additions`, what of the module is its own, and `tuned`, lines for the plan that
+    say what it did; `asked` then says where the rest, which a saved model does not hold, comes from.
     """
 
     module: nn.Module
@@ -115,6 +115,7 @@ class Pretrained:
     spec: dict[str, Any]
     asked: ModelRecipe | None = None
     additions: Sequence[Addition] = ()
+    tuned: Sequence[str] = ()
 
     def stack(self) -> LayerStack:
         """The module's layer groups, lowest first."""

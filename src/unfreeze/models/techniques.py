@@ -31,12 +31,16 @@ class Technique(Protocol):
         """Which parameters are its own."""
 
     @property
-    def rewrite(self) -> Callable[[Pretrained, Any], None]:
-        """Changes the module in place."""
+    def rewrite(self) -> Callable[[Pretrained, Any], Any]:
+        """Changes the module in place; returns the settings with what it decided, or None."""
 
     @property
     def merge(self) -> Callable[[Pretrained, Any], None] | None:
         """Folds what it added into the base, in place."""
+
+    @property
+    def fold(self) -> Callable[[Pretrained, Any], Any] | None:
+        """Drops what only training needs, in place; returns the settings of what is left."""
 
     @property
     def interchange(self) -> Callable[[Pretrained, Any, Path], None] | None:
@@ -58,12 +62,17 @@ def tune(pretrained: Pretrained, method: str, options: Mapping[str, Any]) -> Non
     """
     technique = TECHNIQUES.get(method)
     settings = settings_of(method, options)
-    technique.rewrite(pretrained, settings)
-    if technique.additions:
-        pretrained.additions = tuple(technique.additions)
+    decided = technique.rewrite(pretrained, settings)
+    settings = settings if decided is None else decided
+    pretrained.additions = pretrained.additions or tuple(technique.additions)
+    if pretrained.additions:
         pretrained.spec["tuning"] = {"method": method, "options": {} if settings is None else asdict(settings)}
         for parameter in pretrained.module.parameters():
             parameter.requires_grad_(True)  # who learns is the stack's to say, not a library's
+        try:
+            pretrained.stack()
+        except ModelError as error:
+            raise ModelError(f"'{method}' cannot be used on the family '{pretrained.family.name}'. {error}") from None
 
 
 def settings_of(method: str, options: Mapping[str, Any]) -> Any:
@@ -90,6 +99,32 @@ def tuning_of(pretrained: Pretrained) -> tuple[Technique, Any]:
     if tuning is None:
         raise ModelError(f"'{pretrained.provenance.name}' holds no adapter: all of its weights are its own.")
     return TECHNIQUES.get(tuning["method"]), settings_of(tuning["method"], tuning["options"])
+
+
+def fold(pretrained: Pretrained) -> bool:
+    """After training, put the result of what only training needs in its place; whether there was anything."""
+    if "tuning" not in pretrained.spec:
+        return False
+    technique, settings = tuning_of(pretrained)
+    left = settings if technique.fold is None else technique.fold(pretrained, settings)
+    if left == settings:
+        return False
+    pretrained.spec["tuning"] = {**pretrained.spec["tuning"], "options": asdict(left)}
+    return True
+
+
+def interchange(pretrained: Pretrained, folder: Path) -> None:
+    """Write what a method added into a folder, in the layout that other tools read, where it has one.
+
+    Raises
+    ------
+    ModelError
+        If it would do something else there.
+    """
+    if "tuning" in pretrained.spec:
+        technique, settings = tuning_of(pretrained)
+        if technique.interchange is not None:
+            technique.interchange(pretrained, settings, folder)
 
 
 def merge(pretrained: Pretrained) -> None:

@@ -58,13 +58,36 @@ class TextModel(nn.Module):
         self.backbone = backbone
         self.pooling = Pooling(pooling)
         self.head = head
+        # For prefix and prompt tuning: the position at which texts begin, and how many virtual tokens stand before.
+        self.first_position = 0
+        self.virtual_tokens = 0
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Token ids of shape (rows, tokens), padded on the right, to outputs of shape (rows, outputs)."""
-        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        tokens = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
+        read = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None:
+            read["token_type_ids"] = token_type_ids
+        if self.first_position:
+            last = self.first_position + input_ids.shape[1]
+            read["position_ids"] = torch.arange(self.first_position, last, device=input_ids.device)[None]
+        if self.virtual_tokens:
+            read = self._behind_prompt(**read)
+        tokens = self.backbone(**read).last_hidden_state
+        if self.virtual_tokens:
+            # What comes of the virtual tokens themselves is nobody's feature.
+            tokens = tokens[:, self.virtual_tokens :]
         features: Tensor = self.head(self.pooling(tokens, attention_mask))
         return features
+
+    def _behind_prompt(self, input_ids: Tensor, attention_mask: Tensor, **read: Tensor) -> dict[str, Tensor]:
+        """The same input behind the learned rows of the embedding table, which are seen, and of the first type."""
+        embeddings: Any = self.backbone.get_input_embeddings()  # type: ignore[operator]
+        prompt = embeddings.prompt().expand(len(input_ids), -1, -1)
+        tokens = embeddings(input_ids)
+        longer = {"attention_mask": nn.functional.pad(attention_mask, (self.virtual_tokens, 0), value=1)}
+        if "token_type_ids" in read:
+            longer["token_type_ids"] = nn.functional.pad(read["token_type_ids"], (self.virtual_tokens, 0))
+        return {"inputs_embeds": torch.cat([prompt.to(tokens.dtype), tokens], dim=1), **longer}
 
 
 def backbone_class(family: Family, config: Any) -> Any:

@@ -21,7 +21,11 @@ def parameter_groups(stack: LayerStack, weight_decay: float) -> list[dict[str, A
     for group in stack.groups:
         members = list(stack.parameters(group))
         for decays in (True, False):
-            chosen = [(name, value) for name, value in members if _decays(name, value, norms) is decays]
+            chosen = [
+                (name, value)
+                for name, value in members
+                if (_decays(name, value, norms) and not (group.beside and _is_vector(value))) is decays
+            ]
             if chosen:
                 names = [name for name, _ in chosen]
                 decay = weight_decay if decays else 0.0
@@ -33,6 +37,11 @@ def parameter_groups(stack: LayerStack, weight_decay: float) -> list[dict[str, A
 def _decays(name: str, parameter: nn.Parameter, norms: set[str]) -> bool:
     """Not biases, norms and other vectors: shrinking a scale or an offset regularises nothing."""
     return parameter.ndim > 1 and not name.endswith("bias") and name not in norms
+
+
+def _is_vector(parameter: nn.Parameter) -> bool:
+    """One axis alone is longer than 1, as of the scales that a method puts on channels: they start at 1, not at 0."""
+    return parameter.numel() == max(parameter.shape)
 
 
 def _norm_parameters(module: nn.Module) -> set[str]:

@@ -87,8 +87,10 @@ class LayerStack:
             yield name, self.module.get_buffer(name)
 
     def size(self, group: LayerGroup) -> int:
-        """How many parameters a group holds."""
-        return sum(parameter.numel() for _, parameter in self.parameters(group))
+        """How many parameters a group holds, those included that are kept in fewer bits as a buffer."""
+        owners = {name.rpartition(".")[0] for name in group.buffers}
+        kept = sum(getattr(self.module.get_submodule(owner), "quantised_weights", 0) for owner in owners)
+        return kept + sum(parameter.numel() for _, parameter in self.parameters(group))
 
     def modules(self, group: LayerGroup) -> list[tuple[str, nn.Module]]:
         """The modules that own this group's parameters and buffers and nobody else's, outermost only."""
@@ -144,6 +146,12 @@ def build_stack(module: nn.Module, patterns: Sequence[GroupPattern], additions: 
         full, beside = (name, "") if rank == len(additions) else (f"{name} {additions[rank].label}", name)
         groups.append(LayerGroup(full, tuple(held), tuple(kept), beside))
     return LayerStack(module=module, groups=tuple(groups), tied=_tied(module))
+
+
+def group_of(name: str, patterns: Sequence[GroupPattern]) -> str | None:
+    """Name of the layer group that a parameter or buffer of that name belongs to; None if to none."""
+    place = _place(name, patterns, [re.compile(pattern.regex) for pattern in patterns])
+    return None if place is None else patterns[place[0]].name.format(".".join(map(str, place[1])))
 
 
 def _rank(name: str, added: Sequence[re.Pattern[str]]) -> int:

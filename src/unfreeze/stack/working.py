@@ -9,7 +9,7 @@ head. The copy also holds what is only about speed: memory layout and the kernel
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -45,16 +45,44 @@ class Working:
     memory_format: torch.memory_format = torch.contiguous_format
     _gradients: dict[nn.Parameter, Tensor] = field(default_factory=dict, repr=False)
     _pairs: dict[tuple[str, ...], list[tuple[nn.Parameter, nn.Parameter]]] = field(default_factory=dict, repr=False)
+    _stand_ins: dict[nn.Parameter, tuple[nn.Parameter, nn.Parameter]] = field(default_factory=dict, repr=False)
 
     @property
     def module(self) -> nn.Module:
         """The module that computes."""
         return self.stack.module
 
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """Everything that holds parameters: the master's module, the one that computes, and what stands in."""
+        return self.master.module, self.module, *(nn.ParameterList(pair) for pair in self._stand_ins.values())
+
+    def stand_in(self, pairs: Mapping[nn.Parameter, tuple[nn.Parameter, nn.Parameter]]) -> None:
+        """From now on, of these parameters of the master, let others learn in their place.
+
+        Parameters
+        ----------
+        pairs : mapping of Parameter to (Parameter, Parameter)
+            What the optimizer moves in its place, and what computes for that. The master's and its own copy are then
+            the caller's to keep up to date.
+        """
+        self._stand_ins.clear()
+        self._stand_ins.update(pairs)
+        self._pairs.clear()
+        self._gradients.clear()
+
+    def trained(self, parameter: nn.Parameter) -> nn.Parameter:
+        """What the optimizer moves in the place of a parameter of the master: itself, or what stands in for it."""
+        return self._stand_ins.get(parameter, (parameter,))[0]
+
     def set_learning(self, learn: Collection[str]) -> None:
         """Let exactly these groups learn, in both."""
         frontier.set_learning(self.master, learn)
         frontier.set_learning(self.stack, learn)
+        for whole, pair in self._stand_ins.items():
+            for parameter in pair:
+                parameter.requires_grad_(whole.requires_grad)
+                parameter.grad = None
         self._gradients.clear()
 
     @torch.no_grad()
@@ -109,7 +137,8 @@ class Working:
             for group in self.master.groups:
                 if group.name in names:
                     both = zip(self.master.parameters(group), self.stack.parameters(group), strict=True)
-                    found += [(whole, mine) for (_, whole), (_, mine) in both if whole is not mine]
+                    pairs = (self._stand_ins.get(whole, (whole, mine)) for (_, whole), (_, mine) in both)
+                    found += [(whole, mine) for whole, mine in pairs if whole is not mine]
         return self._pairs[key]
 
 

@@ -30,6 +30,14 @@ def bootstrap(
         deviations from the estimate are scaled by sqrt(largest / rows) (m-out-of-n bootstrap,
         Bickel, Götze and van Zwet 1997), which for a rate is the normal approximation.
     """
+    found = resampled(statistic, rows, resamples, seed, largest)
+    return {name: _percentiles(values) for name, values in found.items()}
+
+
+def resampled(
+    statistic: Statistic, rows: int, resamples: int, seed: int, largest: int = LARGEST
+) -> dict[str, NDArray[np.float64]]:
+    """Each metric in each resample, of shape (resamples,); {} where `bootstrap` gives no interval."""
     if resamples < 1 or rows < 2:
         return {}
     rng = np.random.default_rng(seed)
@@ -37,18 +45,17 @@ def bootstrap(
     size = min(rows, largest)
     draws = [statistic(rng.integers(0, rows, size=size)) for _ in range(resamples)]
     shrink = (size / rows) ** 0.5
-    return {
-        name: _percentiles(np.array([draw[name] for draw in draws]), center, shrink)
-        for name, center in estimate.items()
-    }
+    found = {}
+    for name, center in estimate.items():
+        values = np.array([draw[name] for draw in draws], dtype=np.float64)
+        found[name] = center + (values - center) * shrink if shrink < 1 else values
+    return found
 
 
-def _percentiles(values: NDArray[np.float64], center: float, shrink: float) -> tuple[float, float]:
+def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
     # A resample can leave a metric undefined (a class that was not drawn); such draws do not count.
     finite = values[np.isfinite(values)]
     if not len(finite):
         return (float("nan"), float("nan"))
     low, high = np.percentile(finite, [2.5, 97.5])
-    if shrink < 1:
-        low, high = center + (low - center) * shrink, center + (high - center) * shrink
     return float(low), float(high)

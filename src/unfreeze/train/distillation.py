@@ -36,6 +36,8 @@ class Distillation(Hook):
         Of the projection's first weights.
     """
 
+    sees_weights = False  # but those of its own projection
+
     def __init__(self, teacher: Tensor, strength: float = 1.0, lr: float = 1e-3, seed: int = 0) -> None:
         self.teacher = teacher - teacher.mean(dim=0)
         self.strength = strength

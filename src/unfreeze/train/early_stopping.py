@@ -25,6 +25,8 @@ class EarlyStopping(Hook):
         How many phases the run has: in the last one the whole run is stopped.
     """
 
+    sees_weights = False
+
     def __init__(self, patience: int, phases: int = 1) -> None:
         self.patience = patience
         self.phases = phases

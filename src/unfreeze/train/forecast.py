@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from unfreeze.machine import free_memory, resident_memory
 from unfreeze.methods import Phase
+from unfreeze.models.head import Head
 from unfreeze.optim.optimizers import OPTIMIZERS
 from unfreeze.stack.cache import PROCESS_CACHE
 from unfreeze.stack.frontier import set_modes
@@ -27,6 +28,7 @@ from unfreeze.train.job import Job
 from unfreeze.train.memory import forget_attempt, moving, release
 from unfreeze.train.order import reading_batches, training_batches
 from unfreeze.train.replaying import Expected, expectations, kept_bytes
+from unfreeze.train.touched_rows import touched_rows
 
 HEAP, HEAP_TWICE, RETURNED, ELSEWHERE = 1.15, 2.5, 1.05, 1.1
 """A pass takes so many times what its tensors do, since memory that was freed in pieces of one size does not serve
@@ -237,12 +239,15 @@ def setting_of(job: Job) -> Setting:
 
 def needs_of(job: Job, test: Feed | None, expected: Sequence[Expected]) -> Needs:
     """Count and measure. Nothing of the job changes, and torch's generators stand where they stood."""
-    with torch.random.fork_rng([job.device] if job.device.type == "cuda" else []):
+    with touched_rows(job), torch.random.fork_rng([job.device] if job.device.type == "cuda" else []):
+        stand_ins = bytes_of(tensor for module in job.working.modules[2:] for tensor in _tensors(module))
         reading = footprint_of(lambda rows: _reading(job, longest(job, rows)), lambda: _there(job))
         phases = [_phase_needs(job, index, each) for index, each in enumerate(expected)]
     job.working.set_learning(())
     feeds = [feed for feed in (job.train, job.validation, test) if feed is not None]
-    encoded, on_cpu = sum(feed.bytes_at_most for feed in feeds), job.device.type == "cpu"
+    width = next(module.in_features for module in job.working.module.modules() if isinstance(module, Head))
+    encoded = sum(feed.bytes_at_most for feed in feeds) + sum(hook.kept(width) for hook in job.hooks)
+    on_cpu = job.device.type == "cpu"
     release()
     weights = bytes_of(_tensors(job.stack.module))
     models = bytes_of([*_tensors(job.stack.module), *_tensors(job.working.module)])
@@ -254,7 +259,7 @@ def needs_of(job: Job, test: Feed | None, expected: Sequence[Expected]) -> Needs
         process=process,
         private=max(0, process - shared),
         weights=weights,
-        copy=models - weights,
+        copy=models - weights + stand_ins,
         encoded=encoded if on_cpu else 0,
         best=sum(bytes_of(_tensors_of(job, name)) for name in job.learned),
         phases=phases,
@@ -309,9 +314,7 @@ def longest(job: Job, count: int) -> list[int]:
 def _phase_needs(job: Job, index: int, expected: Expected) -> PhaseNeeds:
     phase = expected.phase
     so_far = {name for earlier in job.phases[: index + 1] for name in earlier.learn}
-    learned, learning = (
-        sum(job.stack.size(job.stack.group(name)) for name in names) for names in (so_far, phase.learn)
-    )
+    learned, learning = (_trained(job, names) for names in (so_far, phase.learn))
     copies = 1 + sum(hook.copies for hook in job.hooks)
     sizes = [] if expected.ready else [size for level in expected.levels for size in kept_bytes(job, level)]
     return PhaseNeeds(phase, learned, learning * FLOAT * copies, _update(job, expected), sizes)
@@ -337,7 +340,7 @@ def _update(job: Job, expected: Expected) -> Footprint:
 
     prepare(FEW)()
     found = footprint_of(prepare, lambda: [*_there(job), *_gradients(job)])
-    forget_attempt((job.stack.module, job.working.module), buffers)
+    forget_attempt(job.working.modules, buffers)
     return found
 
 
@@ -349,17 +352,20 @@ def _reading(job: Job, rows: Sequence[int]) -> Callable[[], Tensor]:
 
 def _there(job: Job) -> Iterator[Tensor]:
     """What is in memory anyway: weights, buffers, and the rows that a pass reads."""
-    yield from (*_tensors(job.stack.module), *_tensors(job.working.module))
+    yield from (tensor for module in job.working.modules for tensor in _tensors(module))
     for row in set(longest(job, MORE)):
         yield from job.train.sample(row).values()
 
 
-def _parameters(job: Job, names: Iterable[str]) -> int:
-    return sum(job.stack.size(job.stack.group(name)) for name in names)
+def _trained(job: Job, names: Iterable[str]) -> int:
+    """How many numbers of these groups the optimizer moves."""
+    parameters = (parameter for name in names for _, parameter in job.stack.parameters(job.stack.group(name)))
+    return sum(job.working.trained(parameter).numel() for parameter in parameters)
 
 
 def _gradients(job: Job) -> Iterator[Tensor]:
-    return (p.grad for p in job.stack.module.parameters() if p.grad is not None)
+    trained = (job.working.trained(parameter) for parameter in job.stack.module.parameters())
+    return (parameter.grad for parameter in trained if parameter.grad is not None)
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from unfreeze.models.pretrained import Batch
 if TYPE_CHECKING:
     from unfreeze.methods import Phase
     from unfreeze.stack.groups import LayerStack
+    from unfreeze.tasks._task import Loss
 
 
 @dataclass
@@ -21,10 +22,11 @@ class LoopState:
     epochs over the whole run, `phase_epoch` those of this phase. `validation` holds the latest figures,
     `score` the selection metric turned so that more is better, `best` its best so far in the run. `loss` and
     `lr` are those of the latest update (`lr` of the topmost group that learns). `stack` is the master, whose weights
-    are trained; `working` is the stack that computes, whose modules are called."""
+    are trained; `working` is the stack that computes, whose modules are called with a batch as `laid_out` puts it."""
 
     stack: LayerStack
     working: LayerStack
+    laid_out: Callable[[Batch], Batch] = lambda batch: batch
     phase: Phase | None = None
     phase_index: int = 0
     step: int = 0
@@ -39,16 +41,41 @@ class LoopState:
     stop_run: bool = False
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """Weights that may take the place of the best epoch's once training is over.
+
+    Parameters
+    ----------
+    name : str
+        Told to people.
+    tensors : mapping of full name to Tensor
+        Parameters and buffers of groups that learned.
+    mixed : bool
+        No step of training has left these weights behind: BatchNorm's statistics are estimated anew for them.
+    """
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    mixed: bool = False
+
+
 class Hook:
     """Does nothing; a technique overrides the points that it needs.
 
     State that has to survive an interruption is returned by `state` as tensors and given back to
     `restore`; everything else must follow from `LoopState`.
 
-    `copies` says how many copies of what learns it keeps, for forecasts of memory.
+    `copies` says how many copies of what learns it keeps, for forecasts of memory. `sees_weights` says whether it looks
+    at weights or gradients, or changes them; where no hook does, not all of them have to be current at all times.
     """
 
     copies = 0
+    sees_weights = True
+
+    def kept(self, width: int) -> int:
+        """Bytes that it keeps beside those copies, for forecasts; `width` is that of what enters the head."""
+        return 0
 
     def before_phase(self, loop: LoopState) -> None:
         """The phase's groups have been set to learn."""
@@ -63,6 +90,10 @@ class Hook:
     def term(self, loop: LoopState, rows: Sequence[int]) -> Tensor | None:
         """A term added to the loss of each forward pass: a mean over these training rows, which it has just read."""
         return None
+
+    def weigh(self, loop: LoopState, rows: Sequence[int], loss: Loss) -> Loss:
+        """Change what each of these training rows counts in the loss of a forward pass."""
+        return loss
 
     def penalty(self, loop: LoopState) -> Tensor | None:
         """A term added to the loss once per update."""
@@ -85,6 +116,19 @@ class Hook:
 
     def after_epoch(self, loop: LoopState) -> None:
         """Set `loop.stop_phase` or `loop.stop_run` to end early."""
+
+    def proposals(self, loop: LoopState) -> Iterable[Proposal]:
+        """Training is over: weights to be weighed against each other on validation.
+
+        The best of them takes the place of the best epoch's; of equals, and without validation rows, the first.
+        """
+        return ()
+
+    def judged(self, loop: LoopState, proposal: Proposal, figures: Mapping[str, float]) -> None:
+        """A proposal is in place and has these figures on validation; {} without validation rows."""
+
+    def chosen(self, loop: LoopState, proposal: Proposal) -> None:
+        """This one of the proposals is kept."""
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint has to hold."""

@@ -27,13 +27,15 @@ from unfreeze.stack.ledger import check_copy, check_frozen, group_digests
 from unfreeze.tasks._task import Loss
 from unfreeze.train.checkpoint import Checkpoint, cpu, flatten, load_checkpoint, save_checkpoint, unflatten
 from unfreeze.train.files import finite, write_bytes
-from unfreeze.train.hooks import LoopState
+from unfreeze.train.hooks import LoopState, Proposal
 from unfreeze.train.job import Job, reseed
 from unfreeze.train.memory import TO_LEARN, forget_attempt, halved, moving, needed
 from unfreeze.train.order import generator, training_batches
 from unfreeze.train.replaying import Replayed, replay_phase
 from unfreeze.train.scoring import score
 from unfreeze.train.signals import StopRequest, stop_requests
+from unfreeze.train.statistics import estimate_statistics
+from unfreeze.train.touched_rows import TouchedRows, touched_rows
 
 
 @dataclass
@@ -70,8 +72,9 @@ class Training:
         self.job = job
         self.at = Progressed()
         self.best: dict[str, Tensor] = {}
-        self.optimizer = make_optimizer(job)
-        self.loop = LoopState(stack=job.stack, working=job.working.stack)
+        self.touched = touched_rows(job)
+        self.optimizer = make_optimizer(job, self.touched)
+        self.loop = LoopState(stack=job.stack, working=job.working.stack, laid_out=job.batch)
         self.checkpoints = job.folder / "checkpoints"
         self.replayed: dict[int, Replayed] = {}
         self._saved_at = time.monotonic()
@@ -85,13 +88,14 @@ class Training:
         Interrupted, DivergedError, FrozenMovedError
         """
         self._restore()
-        with stop_requests() as stop:
+        with self.touched, stop_requests() as stop:
             # A run that was stopped early may still owe its last phase's ledger entry.
             while self.at.phase < len(self.job.phases) and not (self.at.stopped and not self.at.phase_over):
                 self._run_phase(self.job.phases[self.at.phase], stop)
                 self.at.phase += 1
                 self.at.phase_step, self.at.phase_epoch, self.at.stalls = 0, 0, 0
                 self.at.phase_best, self.at.phase_over, self.at.frozen = -math.inf, False, {}
+            self._weigh_proposals(stop)
         self.job.working.set_learning(())
         self.job.stack.module.eval()
         if self.best:
@@ -159,8 +163,7 @@ class Training:
         for hook in job.hooks:
             hook.after_backward(loop)
         if job.recipe.training.grad_clip:
-            learning = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-            torch.nn.utils.clip_grad_norm_(learning, job.recipe.training.grad_clip)
+            torch.nn.utils.clip_grad_norm_(self._learning(), job.recipe.training.grad_clip)
         self.optimizer.step()
         at.step += 1
         at.phase_step += 1
@@ -174,7 +177,6 @@ class Training:
     def _gradients(self, rows: list[int], replayed: Replayed | None) -> float:
         """Gradients of the batch's mean loss and of penalties; where memory runs out, by smaller micro-batches."""
         job, at, loop = self.job, self.at, self.loop
-        modules = (job.stack.module, job.working.module)
         while True:
             size = min(at.micro_batch or job.recipe.training.micro_batch or len(rows), len(rows))
             buffers = moving(job.stack, loop.phase.learn if loop.phase else ())
@@ -186,7 +188,7 @@ class Training:
             # Only here, after the error and with it the frames that hold tensors are gone.
             for hook in job.hooks:
                 hook.retry(loop)
-            forget_attempt(modules, buffers)
+            forget_attempt(job.working.modules, buffers)
             self._owed = True
             job.note(
                 f"memory ran out at update {at.step + 1} with micro-batches of {size} rows ({problem}): from here on "
@@ -213,6 +215,8 @@ class Training:
         for number, part in enumerate(parts):
             reseed(job.device, int(generator(job.recipe.seed, 2, self.at.step, number).integers(2**62)))
             loss = self._loss(part, replayed)
+            for hook in job.hooks:
+                loss = hook.weigh(self.loop, part, loss)
             share = loss.total / loss.weight if len(parts) == 1 else loss.total
             for hook in job.hooks:
                 term = hook.term(self.loop, part)
@@ -223,10 +227,13 @@ class Training:
             total += float(loss.total.detach())
             weight += float(loss.weight)
         if len(parts) > 1:
-            for parameter in job.stack.module.parameters():
-                if parameter.grad is not None:
-                    parameter.grad /= weight
+            for parameter in self._learning():
+                parameter.grad.div_(weight)  # type: ignore[union-attr]
         return total / weight
+
+    def _learning(self) -> list[Tensor]:
+        """What the optimizer will move: whatever has a gradient."""
+        return [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
 
     def _loss(self, rows: list[int], replayed: Replayed | None) -> Loss:
         job = self.job
@@ -253,6 +260,7 @@ class Training:
         figures: dict[str, Any] = {"epoch": at.epoch, "phase": phase.name, "step": at.step, "lr": loop.lr}
         figures["loss"] = at.loss_sum / max(1.0, at.loss_rows)
         at.loss_sum, at.loss_rows = 0.0, 0.0
+        self.touched.settle()
         for hook in job.hooks:
             hook.before_evaluation(loop)
         if job.validation is not None:
@@ -287,6 +295,29 @@ class Training:
             at.best, at.best_epoch, self.best = loop.score, at.epoch, taken(job)
         loop.best = at.best
 
+    def _weigh_proposals(self, stop: StopRequest) -> None:
+        """Let hooks propose other weights than the best epoch's, and keep the best of them on validation."""
+        job, loop = self.job, self.loop
+        for hook in job.hooks:
+            weighed: list[tuple[float, Proposal]] = []
+            for proposal in hook.proposals(loop):
+                put(job, dict(proposal.tensors))
+                if proposal.mixed:
+                    estimate_statistics(job)
+                figures = {} if job.validation is None else score(job, job.validation).compute()
+                hook.judged(loop, proposal, figures)
+                value = figures.get(job.metric, 0.0)
+                value = value if job.task.higher_is_better(job.metric) else -value
+                value = value if math.isfinite(value) else -math.inf
+                if all(value > other for other, _ in weighed):
+                    self.best = taken(job)
+                weighed.append((value, proposal))
+                self._stop_if_asked(stop)
+            if weighed:
+                self.at.best, proposal = max(weighed, key=lambda each: each[0])
+                hook.chosen(loop, proposal)
+                job.note(_said(proposal, len(weighed), self.at.best, job))
+
     def _checkpoint_if_due(self) -> None:
         training = self.job.recipe.training
         if training.checkpoint_steps:
@@ -298,9 +329,11 @@ class Training:
 
     def _checkpoint(self) -> None:
         job = self.job
+        self.touched.write_back()
         tensors, optimizer = flatten("optimizer", self.optimizer.state_dict())
         tensors |= {f"model.{name}": tensor for name, tensor in learned_tensors(job).items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors |= {f"touched.{name}": tensor for name, tensor in self.touched.state().items()}
         for number, hook in enumerate(job.hooks):
             tensors |= {f"hook.{number}.{name}": tensor for name, tensor in hook.state().items()}
         values = {"at": _words(asdict(self.at)), "optimizer": optimizer}
@@ -319,6 +352,7 @@ class Training:
         self.at = Progressed(**_numbers(values["at"]))
         put(self.job, _under("model", tensors))
         self.best = _under("best", tensors)
+        self.touched.restore(_under("touched", tensors))
         self.optimizer.load_state_dict(unflatten("optimizer", tensors, values["optimizer"]))
         if _under(f"hook.{len(self.job.hooks)}", tensors):
             raise CheckpointError(
@@ -332,12 +366,13 @@ class Training:
         self.job.note(f"continuing from update {at.step}")
 
 
-def make_optimizer(job: Job) -> Optimizer:
+def make_optimizer(job: Job, touched: TouchedRows) -> Optimizer:
     """One optimizer over all groups that ever learn; state is allocated when a group first has gradients."""
     groups = parameter_groups(job.stack, job.recipe.training.weight_decay)
     learned = [group for group in groups if group["group"] in job.learned]
     assert job.recipe.training.lr is not None, "the recipe is resolved"
-    return OPTIMIZERS.get(job.recipe.training.optimizer).make(learned, job.recipe.training.lr)
+    make = OPTIMIZERS.get(job.recipe.training.optimizer).make
+    return touched.follow(make(touched.groups(learned), job.recipe.training.lr))
 
 
 def phase_rate(phase: Phase, name: str, head: str, training: TrainingRecipe) -> float:
@@ -383,6 +418,17 @@ def put(job: Job, tensors: dict[str, Tensor]) -> None:
     here: dict[str, Tensor] = {**dict(job.stack.module.named_parameters()), **dict(job.stack.module.named_buffers())}
     for name, tensor in tensors.items():
         here[name].copy_(tensor)
+
+
+def _said(proposal: Proposal, count: int, score: float, job: Job) -> str:
+    """Which of the proposed weights are kept, and by what they were chosen."""
+    if job.validation is None or count == 1:
+        return f"the weights of the run are those of {proposal.name}"
+    figure = score if job.task.higher_is_better(job.metric) else -score
+    return (
+        f"the weights of the run are those of {proposal.name}: of {count} that were weighed they had the best "
+        f"{job.metric} on validation ({figure:.4f}), which flatters them there; the test split took no part"
+    )
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -121,14 +121,16 @@ def _varied_rows(job: Job) -> list[int]:
 
 
 def _gradients(job: Job, phase: Phase) -> tuple[Sequence[str], Sequence[str]]:
-    """Learning groups without any gradient, and frozen groups with one."""
-    without, frozen = [], []
-    for group in job.stack.groups:
-        reached = any(
-            parameter.grad is not None and bool(parameter.grad.any()) for _, parameter in job.stack.parameters(group)
-        )
-        if group.name in phase.learn and group.parameters and not reached:
-            without.append(group.name)
-        if group.name not in phase.learn and reached:
-            frozen.append(group.name)
-    return without, frozen
+    """Learning groups without any gradient, and frozen groups with one.
+
+    What a method added to one block counts together: of two factors the first gets none while the second is zero.
+    """
+    reached = {
+        group.name
+        for group in job.stack.groups
+        if any(p.grad is not None and bool(p.grad.any()) for _, p in job.stack.parameters(group))
+    }
+    live = {group.beside for group in job.stack.groups if group.beside and group.name in reached}
+    learning = [group for group in job.stack.groups if group.name in phase.learn and group.parameters]
+    without = [group.name for group in learning if group.name not in reached and group.beside not in live]
+    return without, [group.name for group in job.stack.groups if group.name in reached - set(phase.learn)]

@@ -12,6 +12,7 @@ from unfreeze.train.feed import Feed
 from unfreeze.train.job import Job
 from unfreeze.train.order import reading_batches
 from unfreeze.train.replaying import Replayed
+from unfreeze.train.worst_group import grouped
 
 
 @torch.inference_mode()
@@ -30,7 +31,8 @@ def score(
     keep : callable (rows, outputs), optional
         Sees each batch's outputs, to store predictions.
     """
-    scorer = job.task.scorer(job.manifest)
+    groups = grouped(job, feed)
+    scorer = job.task.scorer(job.manifest) if groups is None else groups
     job.working.module.eval()
     job.working.refresh(job.learned)
 
@@ -40,7 +42,10 @@ def score(
 
     for batch in reading_batches(feed.lengths, job.evaluation_batch_size):
         for rows, outputs in job.portions.each(batch, read):
-            scorer.update(outputs, feed.targets[torch.tensor(rows)])
+            targets = feed.targets[torch.tensor(rows)]
+            scorer.update(outputs, targets)
+            if groups is not None:
+                groups.see(rows, outputs, targets)
             if keep is not None:
                 keep(rows, outputs)
     return scorer

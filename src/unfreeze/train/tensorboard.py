@@ -17,6 +17,8 @@ class EventFiles(Hook):
         If TensorBoard is not installed.
     """
 
+    sees_weights = False
+
     def __init__(self, folder: Path) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter

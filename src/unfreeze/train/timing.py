@@ -24,6 +24,7 @@ from unfreeze.train.loop import make_optimizer, put, taken
 from unfreeze.train.memory import forget_attempt, moving
 from unfreeze.train.order import reading_batches, training_batches
 from unfreeze.train.replaying import Expected, views_of
+from unfreeze.train.touched_rows import touched_rows
 
 SHORT = 0.3
 """Seconds: a pass that is over sooner is timed several times."""
@@ -41,10 +42,11 @@ class Typical:
 
 def times_of(job: Job, test: Feed | None, expected: Sequence[Expected]) -> list[PhaseTime]:
     """Seconds of each phase, and of what comes after the last; the job is left as it was."""
-    optimizer, weights = make_optimizer(job), taken(job)
-    for group in optimizer.param_groups:
-        group["lr"] = 0.0  # all that an update costs, and no weight moves
-    with torch.random.fork_rng([job.device] if job.device.type == "cuda" else []):
+    weights = taken(job)
+    with touched_rows(job) as touched, torch.random.fork_rng([job.device] if job.device.type == "cuda" else []):
+        optimizer = make_optimizer(job, touched)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0  # all that an update costs, and no weight moves
         found = [_phase(job, index, each, optimizer) for index, each in enumerate(expected)]
     put(job, weights)  # to the bit, whatever the optimizer makes of a rate of zero
     job.working.set_learning(())
@@ -82,7 +84,7 @@ def _update_seconds(job: Job, index: int, expected: Expected, optimizer: Optimiz
     update = _update_of(job, expected, batch.rows, optimizer)
     _update_of(job, expected, batch.rows[:FEW], optimizer)()
     seconds = _seconds(job, update) * batch.batches / len(batches)
-    forget_attempt((job.stack.module, job.working.module), buffers)
+    forget_attempt(job.working.modules, buffers)
     optimizer.state.clear()
     return seconds
 

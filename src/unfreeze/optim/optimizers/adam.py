@@ -29,4 +29,5 @@ OPTIMIZER = OptimizerEntry(
     ),
     make=adam,
     state=2,
+    scales="without decay",
 )

@@ -29,4 +29,5 @@ OPTIMIZER = OptimizerEntry(
     ),
     make=adamw,
     state=2,
+    scales="always",
 )

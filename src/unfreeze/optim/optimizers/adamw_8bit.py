@@ -162,4 +162,5 @@ OPTIMIZER = OptimizerEntry(
     ),
     make=adamw_8bit,
     state=0.51,
+    scales="always",
 )

@@ -67,4 +67,5 @@ OPTIMIZER = OptimizerEntry(
     make=lion,
     rate=RATE,
     state=1,
+    scales="always",
 )

@@ -30,4 +30,5 @@ OPTIMIZER = OptimizerEntry(
     ),
     make=rmsprop,
     state=1,
+    scales="without decay",
 )

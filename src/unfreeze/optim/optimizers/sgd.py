@@ -32,4 +32,5 @@ OPTIMIZER = OptimizerEntry(
     make=sgd,
     rate=100.0,
     state=1,
+    scales="always",
 )

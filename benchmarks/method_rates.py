@@ -1,0 +1,86 @@
+"""Which rate suits each parameter-efficient method: accuracy on validation of two text sets and one image set.
+
+UNFREEZE_REAL_DATA=… python benchmarks/method_rates.py [METHOD …]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from sets import SETS
+
+import unfreeze
+from unfreeze.api import recipe_of
+from unfreeze.errors import UserError
+from unfreeze.planning import make_plan
+
+RECORDS = Path(__file__).parent / "method_rates.jsonl"
+
+FACTORS: dict[str, tuple[float, ...]] = {
+    "lora": (3.0, 10.0, 30.0, 100.0),
+    "adapter": (10.0, 30.0, 100.0),
+    "bitfit": (10.0, 30.0, 100.0),
+    "norm-only": (10.0, 30.0, 100.0),
+    "ia3": (30.0, 100.0, 300.0),
+    "prefix": (30.0, 100.0, 300.0),
+    "prompt": (100.0, 300.0, 1000.0),
+}
+"""Times fine-tuning's rate of the model's family."""
+
+
+def main(methods: list[str]) -> None:
+    """Add what is not recorded yet, and print it."""
+    done = {(record["method"], record["set"], record["factor"]) for record in records()}
+    for name in ("banking77", "movies", "flowers5"):
+        for method in methods:
+            for factor in FACTORS[method]:
+                if (method, name, factor) not in done:
+                    record = measured(method, name, factor)
+                    with RECORDS.open("a") as file:
+                        file.write(json.dumps(record) + "\n")
+                    print(json.dumps(record), flush=True)
+
+
+def measured(method: str, name: str, factor: float) -> dict[str, Any]:
+    """One run, of which the test split is not looked at."""
+    record: dict[str, Any] = {"method": method, "set": name, "factor": factor}
+    options = {**SETS[name].options(seed=0), "gate": "inline", "bootstrap": 0, "evaluation__report": False}
+    try:
+        rate = factor * family_rate(options)
+        with tempfile.TemporaryDirectory() as folder:
+            result = unfreeze.fit(**options, method=method, lr=rate, output=f"{folder}/run").result
+    except UserError as error:
+        return {**record, "error": str(error)}
+    return {
+        **record,
+        "rate": rate,
+        "validation": max(epoch["validation"]["accuracy"] for epoch in result["history"]),
+        "loss": result["history"][-1]["loss"],
+        "learned": result["learned_parameters"] / result["parameters"],
+    }
+
+
+def family_rate(options: dict[str, Any]) -> float:
+    """Fine-tuning's rate of the family, as full fine-tuning resolves to."""
+    recipe, objects = recipe_of(options["data"], options["model"], None, without(options, "data", "model"))
+    rate = make_plan(recipe, objects).recipe.training.lr
+    assert rate is not None, "a plan is resolved"
+    return rate
+
+
+def without(options: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """The options but those."""
+    return {key: value for key, value in options.items() if key not in keys}
+
+
+def records() -> list[dict[str, Any]]:
+    """What has been measured so far."""
+    return [json.loads(line) for line in RECORDS.read_text().splitlines()] if RECORDS.exists() else []
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or list(FACTORS))

@@ -1,0 +1,84 @@
+"""What an update takes when only the rows of the embedding table that occur are trained, and when all are.
+
+    python benchmarks/touched_rows.py
+
+The embedded sentence encoder on the demo's texts; then the same network with a table as long as that of multilingual
+models, whose further rows never occur. One thread; processor time, in alternation, medians.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from unfreeze.api import make_job, recipe_of
+from unfreeze.demo.stdlib_docstrings import write_csv
+from unfreeze.models.embedded import minilm_folder
+from unfreeze.planning import make_plan
+from unfreeze.progress import Silent
+from unfreeze.stack.frontier import set_modes
+from unfreeze.train.loop import Training
+from unfreeze.train.order import training_batches
+
+MULTILINGUAL = 250_002
+"""Rows of XLM-RoBERTa's table."""
+
+UPDATES, WARM = 24, 4
+
+
+def main() -> None:
+    """Print milliseconds per update, of the whole and of the rows that occur."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_csv(Path(folder) / "texts.csv")
+        for name, model in (("30,522 rows", None), (f"{MULTILINGUAL:,} rows", _longer(Path(folder) / "model"))):
+            for precision in ("bf16", "float32"):
+                whole, apart = (_training(data, model, precision, apart) for apart in (False, True))
+                took = _milliseconds([whole, apart])
+                (table,) = apart.touched.tables
+                print(
+                    f"{name}, of which {len(table.rows):,} occur; {precision:7}: {took[0]:4.0f} ms, of these rows alone "
+                    f"{took[1]:4.0f} ms ({1 - took[1] / took[0]:.0%} less)",
+                    flush=True,
+                )
+
+
+def _longer(folder: Path) -> str:
+    """The sentence encoder with a longer table."""
+    from transformers import AutoModel, AutoTokenizer
+
+    model = AutoModel.from_pretrained(minilm_folder())
+    model.resize_token_embeddings(MULTILINGUAL, mean_resizing=False)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(minilm_folder()).save_pretrained(folder)
+    return str(folder)
+
+
+def _training(data: Path, model: str | None, precision: str, apart: bool) -> Training:
+    options = {"method": "full", "precision": precision, "touched_rows": apart, "device": "cpu"}
+    recipe, _ = recipe_of(data, model, None, options)
+    job = make_job(make_plan(recipe), Path(), Silent())
+    training, phase = Training(job), job.phases[0]
+    training.loop.phase = phase
+    job.working.set_learning(phase.learn)
+    set_modes(job.working.stack, phase.learn)
+    return training
+
+
+def _milliseconds(trainings: list[Training]) -> list[float]:
+    job, phase = trainings[0].job, trainings[0].job.phases[0]
+    took: list[list[float]] = [[] for _ in trainings]
+    for rows in training_batches(job.train.lengths, job.batch_size, key=(0,))[:UPDATES]:
+        for training, times in zip(trainings, took, strict=True):
+            started = time.thread_time()
+            training._update(phase, UPDATES, rows, None)
+            times.append(time.thread_time() - started)
+    return [1000 * statistics.median(times[WARM:]) for times in took]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Features of the model as it was before training, read once for all evidence that needs them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unfreeze.evidence._context import Context
+from unfreeze.evidence._features import computing, head_features
+from unfreeze.stack.working import Working
+
+PORTION = 250
+"""Rows between two looks at the clock."""
+
+
+@dataclass
+class Reading:
+    """What was read of a split so far: its rows in a seeded random order, of which the first ones are done."""
+
+    order: list[int]
+    features: list[Tensor] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Rows read."""
+        return sum(len(part) for part in self.features)
+
+    def first(self, rows: int) -> tuple[list[int], Tensor]:
+        """The first rows and their features, of shape (rows, width)."""
+        count = min(rows, self.done)
+        return self.order[:count], torch.cat(self.features)[:count] if count else torch.zeros(0, 0)
+
+
+def only_the_head_learned(context: Context) -> bool:
+    """Whether the features are the same before and after training."""
+    return tuple(context.job.learned) == context.stack.names[-1:]
+
+
+def began_at_random(context: Context) -> bool:
+    """Whether there was no pre-trained model to compare with."""
+    from unfreeze.methods import METHODS
+
+    return bool(context.method) and METHODS.get(context.method).random_weights
+
+
+def features_before(context: Context, split: str, most: int, seconds: float) -> tuple[list[int], Tensor]:
+    """What entered the head for some rows of a split, before training.
+
+    Rows are a seeded sample. Another call continues where the last one stopped, so that nothing is read twice.
+
+    Parameters
+    ----------
+    most : int
+        Rows wanted; fewer are read where the time is over.
+
+    Returns
+    -------
+    list of int, and Tensor of shape (rows, width) in float32 on the CPU
+    """
+    readings: dict[str, Reading] = context.shared.setdefault("features before", {})
+    if split not in readings:
+        draw = np.random.default_rng([context.recipe.seed, len(context.feeds[split])])
+        readings[split] = Reading(draw.permutation(len(context.feeds[split])).tolist())
+    reading = readings[split]
+    if only_the_head_learned(context) and split in context.kept:
+        reading.features = [context.features(split)[torch.tensor(reading.order)]]
+    ends = time.monotonic() + seconds
+    while reading.done < min(most, len(reading.order)) and time.monotonic() < ends:
+        _read_on(context, split, reading)
+    return reading.first(most)
+
+
+def _read_on(context: Context, split: str, reading: Reading) -> None:
+    """The next rows."""
+    model = context.pretrained if only_the_head_learned(context) else context.before
+    if "working before" not in context.shared:
+        context.shared["working before"] = computing(context, model)
+    working: Working = context.shared["working before"]
+    rows = reading.order[reading.done : reading.done + PORTION]
+    inputs = [context.feeds[split].examples.inputs[row] for row in rows]
+    reading.features.append(head_features(model, working, inputs, context.job.evaluation_batch_size))

@@ -1,0 +1,48 @@
+"""Collect every kind of evidence that applies to a run; one that fails is told, and costs no run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from unfreeze.errors import UserError
+from unfreeze.evidence import EVIDENCE
+from unfreeze.evidence._context import Context
+from unfreeze.train.files import finite, write_json
+
+FOLDER, COLLECTED = "evidence", "collected.json"
+
+
+def collect(context: Context, only: Collection[str] | None = None) -> dict[str, str]:
+    """Collect evidence in its order and write it to RUN/evidence.
+
+    Parameters
+    ----------
+    only : collection of str, optional
+        Names of the kinds that are wanted; None: all that apply.
+
+    Returns
+    -------
+    dict of str
+        By name, why a kind of evidence is missing: it failed, or there was no time left.
+    """
+    folder = context.folder / FOLDER
+    folder.mkdir(exist_ok=True)
+    missing: dict[str, str] = {}
+    kinds = sorted(EVIDENCE.items(), key=lambda item: (item[1].order, item[0]))
+    for name, kind in kinds:
+        if only is not None and name not in only:
+            continue
+        if kind.costly and context.time_left() <= 0:
+            missing[name] = "no time was left for it: `unfreeze report RUN` collects it"
+            continue
+        context.job.progress.stage(f"evidence: {name.replace('-', ' ')}")
+        try:
+            found = kind.collect(context)
+        except (UserError, RuntimeError, ValueError, ArithmeticError, LookupError, OSError, TypeError) as error:
+            # The run itself is proven and saved: a failure here is said, and takes nothing away.
+            missing[name] = f"it failed: {error}"
+            continue
+        if found is not None:
+            context.found[name] = found
+            write_json(folder / f"{name}.json", finite(found))
+    return missing

@@ -1,0 +1,166 @@
+"""What the body of the network has forgotten: retention on a source set, and drift of its features.
+
+Why a probe and not the old head. A loaded body comes without the head that it was pre-trained with: its labels or
+tokens are seldom those of the set that a user cares about, and it fits the old features to the digit, so that it breaks
+at a drift which loses nothing. Two linear probes tell these apart: one that is fitted anew before and after asks
+whether what tells the source's classes apart can still be read off the features; one that was fitted before and is left
+as it was shows what a head of the source's own task would lose at once.
+
+The JSON: {"unchanged", "removable", "drift": {"on", "rows", "k", "chance", "cka", "cosine", "neighbours"}, "retention":
+{"source", "task", "labels", "rows", "metric", "chance", "before", "after", "unfitted", "difference",
+"unfitted_difference"}, "why_no_retention"}; figures have value, low and high. `unchanged`: nothing below the head
+learned, so that nothing was measured. `removable`: only what a method put in learned, and without it the network is the
+pre-trained one. `unfitted` is the probe that was fitted before and reads the features after.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unfreeze.data.manifest import Examples, Manifest
+from unfreeze.data.reference import Reference, read_reference
+from unfreeze.errors import DataError
+from unfreeze.evidence._context import Context
+from unfreeze.evidence._evidence import Evidence
+from unfreeze.evidence._features import computing, head_features, sampled
+from unfreeze.evidence._probe import compared, probe
+from unfreeze.evidence._similarity import cka, cosines, mean_of, shared_neighbours
+from unfreeze.models.load import load_pretrained
+from unfreeze.models.pretrained import Pretrained
+from unfreeze.registry import Card
+from unfreeze.tasks import TASKS
+
+ROWS = 1000
+NEIGHBOURS = 10
+LEAST = 40
+"""Rows of the source below which no probe is fitted."""
+
+
+def collect(context: Context) -> dict[str, Any] | None:
+    """Drift on the source's rows where there are some, else on validation's; retention where they have labels."""
+    below = [name for name in context.job.learned if name != context.stack.names[-1]]
+    if not below:
+        return {"unchanged": True}
+    found: dict[str, Any] = {
+        "unchanged": False,
+        "removable": all(context.stack.group(name).beside for name in below) and _inserted(context),
+    }
+    reference, why = _reference(context)
+    if reference is not None:
+        on, examples = "source", reference.held
+    else:
+        on = "validation" if "validation" in context.feeds else context.judged or "train"
+        examples = context.feeds[on].examples
+    rows = sampled(len(examples), ROWS, context.recipe.seed)
+    before, after = (_features(context, each, examples, rows) for each in (untouched(context), context.pretrained))
+    found["drift"] = {"on": on, **drift(before, after, context.recipe.evaluation.bootstrap, context.recipe.seed)}
+    if reference is not None and reference.manifest is not None and len(rows) >= LEAST:
+        targets = [reference.held.targets[row] for row in rows]
+        found["retention"] = {
+            "source": Path(context.recipe.evaluation.source or "").name,
+            **_retention(context, reference.manifest, targets, before, after),
+        }
+    else:
+        found["why_no_retention"] = why or (reference.unlabelled if reference is not None else "")
+    return found
+
+
+def drift(before: Tensor, after: Tensor, resamples: int, seed: int) -> dict[str, Any]:
+    """How alike the features of the same rows are: none of it needs a label.
+
+    Returns
+    -------
+    dict
+        `cka` (None with few rows), `cosine` of each row's features, and `neighbours`, the share of each row's `k`
+        nearest that are still among them, with its value `chance` for features that have nothing in common.
+    """
+    rows = len(before)
+    k = max(1, min(NEIGHBOURS, (rows - 1) // 4))
+    return {
+        "rows": rows,
+        "k": k,
+        "chance": k / max(1, rows - 1),
+        "cka": cka(before, after),
+        "cosine": mean_of(cosines(before, after), resamples, seed),
+        "neighbours": mean_of(shared_neighbours(before, after, k), resamples, seed) if rows > k else None,
+    }
+
+
+def untouched(context: Context) -> Pretrained:
+    """The network before training, without what a method puts in: a fresh prompt would change its features."""
+    if not context.pretrained.additions:
+        return context.before
+    return load_pretrained(
+        context.recipe.model,
+        modality=context.manifest.modality,
+        outputs=context.task.outputs(context.manifest),
+        seed=context.recipe.seed,
+    )
+
+
+def _inserted(context: Context) -> bool:
+    """Whether additions were put in, and not picked out of the model's own parameters."""
+    before = {name for name, _ in untouched(context).module.named_parameters()}
+    added = [group for group in context.stack.groups if group.beside]
+    return not any(name in before for group in added for name in group.parameters)
+
+
+def _reference(context: Context) -> tuple[Reference | None, str]:
+    """The source set, or why there is none."""
+    source = context.recipe.evaluation.source
+    if source is None:
+        return None, "no source set was named (evaluation.source)"
+    try:
+        return read_reference(source, context.manifest, context.recipe.data, context.recipe.seed), ""
+    except DataError as error:
+        return None, str(error)
+
+
+def _features(context: Context, pretrained: Pretrained, examples: Examples, rows: list[int]) -> Tensor:
+    inputs = [examples.inputs[row] for row in rows]
+    return head_features(pretrained, computing(context, pretrained), inputs, context.job.evaluation_batch_size)
+
+
+def _retention(
+    context: Context, manifest: Manifest, targets: list[Any], before: Tensor, after: Tensor
+) -> dict[str, Any]:
+    task, evaluation = TASKS.get(manifest.task), context.recipe.evaluation
+    encoded = torch.stack([task.encode(target, manifest) for target in targets])
+    was, stale = probe(before, encoded, manifest.task, context.recipe.seed, after)
+    (now,) = probe(after, encoded, manifest.task, context.recipe.seed)
+    return {
+        "task": manifest.task,
+        "labels": len(manifest.labels),
+        "rows": len(targets),
+        "metric": was.metric,
+        "chance": _chance(encoded, manifest.task),
+        **compared(was, now, stale, evaluation.bootstrap, context.recipe.seed),
+    }
+
+
+def _chance(encoded: Tensor, task: str) -> float | None:
+    """What the same answer for every row reaches; None for several labels, where there is no single such answer."""
+    if task == "classification":
+        return float(np.bincount(encoded.numpy()).max() / len(encoded))
+    return 0.0 if task == "regression" else None
+
+
+EVIDENCE = Evidence(
+    card=Card(
+        what="whether a source set's labels can still be read off the features, and how far features have drifted",
+        when="something below the head learned; retention where evaluation.source names a labelled set",
+        cost=f"two passes over up to {ROWS} rows, and ten ridges",
+        evidence="a probe that is fitted anew shows what is lost for good, one that is not what an old head would lose "
+        "at once; drift shows that features changed, not whether for the worse",
+        source="linear probes: Alain & Bengio 2016, arXiv:1610.01644; CKA: Kornblith et al. 2019, arXiv:1905.00414; "
+        "probing for forgetting: Davari et al. 2022, arXiv:2203.13381",
+    ),
+    collect=collect,
+    order=70,
+    costly=True,
+)

@@ -1,0 +1,101 @@
+"""How far each layer group moved: its weights, and what leaves it.
+
+The JSON: {"split", "rows", "groups": [{"name", "kind" ("own", "addition", "head"), "learned", "parameters",
+"unchanged" (every parameter and buffer is the same to the bit), "relative_change", "buffers_change", "cka", "cka_low",
+"cka_high", "cka_rows"}]}, groups from the lowest to the head. `relative_change` is ‖after - before‖ / ‖before‖ over the
+parameters, None where they started at zero; the head's is against its random start. `cka` is None for additions, for
+groups whose output has no row per input, and with too few rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unfreeze.evidence._context import Context
+from unfreeze.evidence._evidence import Evidence
+from unfreeze.evidence._features import computing, group_features, sampled
+from unfreeze.evidence._similarity import cka
+from unfreeze.models.pretrained import Pretrained
+from unfreeze.registry import Card
+from unfreeze.stack.groups import LayerGroup, LayerStack
+
+ROWS = 256
+
+
+def collect(context: Context) -> dict[str, Any] | None:
+    """Weights against those that were loaded, and features of validation rows before and after."""
+    before, after = context.before, context.pretrained
+    groups = changes(before.stack(), context.stack, context.job.learned)
+    split = "validation" if "validation" in context.feeds else context.judged or "train"
+    feed = context.feeds[split]
+    rows = sampled(len(feed), ROWS, context.recipe.seed)
+    inputs = [feed.examples.inputs[row] for row in rows]
+    was, now = (_features(context, each, inputs) for each in (before, after))
+    for group in groups:
+        name = group["name"]
+        figure = cka(was[name], now[name]) if name in was and name in now else None
+        group["cka"] = None if figure is None else figure["value"]
+        group["cka_low"], group["cka_high"] = (None, None) if figure is None else (figure["low"], figure["high"])
+        group["cka_rows"] = 0 if figure is None else len(rows)
+    return {"split": split, "rows": len(rows), "groups": groups}
+
+
+def changes(before: LayerStack, after: LayerStack, learned: Iterable[str]) -> list[dict[str, Any]]:
+    """What happened to the weights of each group, lowest first; the two stacks have the same groups."""
+    return [_change(before, after, group, group.name in set(learned)) for group in after.groups]
+
+
+def _change(before: LayerStack, after: LayerStack, group: LayerGroup, learned: bool) -> dict[str, Any]:
+    old = before.group(group.name)
+    weights = [dict(stack.parameters(each)) for stack, each in ((before, old), (after, group))]
+    buffers = [dict(stack.buffers(each)) for stack, each in ((before, old), (after, group))]
+    kind = "head" if group is after.groups[-1] else "addition" if group.beside else "own"
+    return {
+        "name": group.name,
+        "kind": kind,
+        "learned": learned,
+        "parameters": after.size(group),
+        "unchanged": all(
+            torch.equal(was[name].detach().cpu(), now[name].detach().cpu())
+            for was, now in (weights, buffers)
+            for name in now
+        ),
+        "relative_change": relative_change(*weights),
+        "buffers_change": relative_change(*buffers),
+    }
+
+
+def relative_change(before: dict[str, Any], after: dict[str, Any]) -> float | None:
+    """‖after - before‖ / ‖before‖ over all tensors of numbers together; None without any, or where all were zero."""
+    moved, size = 0.0, 0.0
+    for name, now in after.items():
+        was: Tensor = before[name].detach().cpu()
+        if not was.is_floating_point():
+            continue
+        moved += float((now.detach().cpu().double() - was.double()).square().sum())
+        size += float(was.double().square().sum())
+    return math.sqrt(moved / size) if size else None
+
+
+def _features(context: Context, pretrained: Pretrained, inputs: Any) -> dict[str, Tensor]:
+    return group_features(pretrained, computing(context, pretrained), inputs, context.job.evaluation_batch_size)
+
+
+EVIDENCE = Evidence(
+    card=Card(
+        what="for each layer group how far its weights moved, and how much of its features' geometry is still there",
+        when="always; rows of validation show the features",
+        cost=f"two passes over {ROWS} rows, and the pre-trained model loaded once more",
+        evidence="lower layers usually move less and keep their geometry, upper ones are made anew; a group that moved "
+        "far with its features kept has redundant weights. CKA is blind to directions of little variance",
+        source="Kornblith et al. 2019, arXiv:1905.00414 (linear CKA); Neyshabur, Sedghi & Zhang 2020, arXiv:2008.11687",
+    ),
+    collect=collect,
+    order=40,
+    costly=True,
+)

@@ -1,0 +1,204 @@
+"""MODEL_CARD.md: what a run knows of its model, in the Hub's format. What only a person can know is marked so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from unfreeze import __version__
+from unfreeze.methods import METHODS
+from unfreeze.methods._parse import parse_method
+from unfreeze.report.words import judged, metric
+from unfreeze.run import Run
+from unfreeze.train.files import write_bytes
+
+CARD = "MODEL_CARD.md"
+ASK = "*To be written by a person:*"
+TAGS = {
+    ("text", "classification"): "text-classification",
+    ("text", "multilabel"): "text-classification",
+    ("text", "regression"): "text-classification",
+    ("image", "classification"): "image-classification",
+    ("image", "multilabel"): "image-classification",
+    ("image", "regression"): "image-feature-extraction",
+}
+MOST_LABELS = 50
+SPECIAL = "\\`*_[]<>|#~$&"
+"""Characters that Markdown, or HTML in it, could take for markup."""
+
+
+def write_card(run: Run) -> Path:
+    """Write the card into the run's folder; returns its path."""
+    path = run.path / CARD
+    write_bytes(path, card(run).encode())
+    return path
+
+
+def card(run: Run) -> str:
+    """The card's text: a metadata block as huggingface_hub makes it, then Markdown."""
+    parts = [f"---\n{_metadata(run)}\n---", f"# {_plain(_name(run))}"]
+    for title, body in _sections(run):
+        parts.append(f"## {title}\n\n{body}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _metadata(run: Run) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    result = run.result
+    split, figures = judged(result), result[judged(result)]
+    tag = TAGS.get((run.manifest.modality, result["task"]), "other")
+    evaluations = [
+        EvalResult(
+            task_type=tag,
+            dataset_type="private",
+            dataset_name=Path(run.manifest.source).name or "data",
+            dataset_split=split,
+            metric_type=name,
+            metric_name=metric(name).name,
+            metric_value=figure["value"],
+        )
+        for name, figure in figures.items()
+        if figure.get("value") is not None
+    ]
+    provenance = result["provenance"]
+    data = ModelCardData(
+        base_model=provenance["name"] if provenance["source"] == "hub" else None,
+        library_name="unfreeze",
+        pipeline_tag=tag if tag != "other" else None,
+        tags=["unfreeze", str(result["method"])],
+        model_name=_name(run),
+        eval_results=evaluations or None,
+    )
+    return str(data.to_yaml())
+
+
+def _sections(run: Run) -> Iterator[tuple[str, str]]:
+    yield "What it does", _does(run)
+    yield "Intended use", f"{ASK} who should use it, for what decisions, and what must not be decided by it alone."
+    yield "Limits", _limits(run)
+    yield "Figures", _figures(run)
+    if run.evidence.get("groups"):
+        yield "Groups", _groups(run.evidence["groups"])
+    yield "Data", _data(run)
+    yield "How it was made", _method(run)
+    if run.evidence.get("cost"):
+        yield "Cost", _cost(run.evidence["cost"])
+    yield "Licence", _licence(run)
+    yield "How to use it", _use(run)
+
+
+def _does(run: Run) -> str:
+    labels = [_plain(label) for label in run.manifest.labels]
+    more = f" and {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""
+    named = ", ".join(labels[:MOST_LABELS]) + more
+    reads = {"text": "a text", "image": "a picture"}[run.manifest.modality]
+    kinds = {
+        "classification": f"says which one of {len(labels)} labels it has: {named}",
+        "multilabel": f"says which of {len(labels)} labels it has, none or several: {named}",
+        "regression": "gives a number",
+    }
+    return f"It reads {reads} and {kinds.get(run.result['task'], run.result['task'])}."
+
+
+def _limits(run: Run) -> str:
+    found = [f"- {_plain(finding.message)}" for finding in run.manifest.findings if finding.severity != "info"]
+    rows = run.result["rows"].get(judged(run.result), 0)
+    found.append(f"- Its figures come from {rows} rows that resemble the training data; elsewhere they may be lower.")
+    for item in (run.evidence.get("shift") or {}).get("sets") or []:
+        drop = item.get("drop") or {}
+        if drop.get("value") is not None:
+            found.append(f"- On '{_plain(item.get('name', 'another set'))}' it is {drop['value']:.3f} lower.")
+    return "\n".join([*found, "", f"{ASK} known failures, and people or situations for which it was not tested."])
+
+
+def _figures(run: Run) -> str:
+    result = run.result
+    split = judged(result)
+    base = (result.get("baseline") or {}).get("test", {})
+    probe = (run.evidence.get("probe") or {}).get("figures", {})
+    lines = [
+        f"On {result['rows'].get(split, 0)} rows of the {split} split; intervals are 95 % by bootstrap.",
+        "",
+        f"| figure | this model | {_plain((result.get('baseline') or {}).get('name', 'baseline'))} | linear probe |",
+        "|---|---|---|---|",
+    ]
+    for name, figure in result[split].items():
+        cells = " | ".join(_cell(column.get(name)) for column in ({name: figure}, base, probe))
+        lines.append(f"| {metric(name).name} | {cells} |")
+    return "\n".join(lines)
+
+
+def _cell(figure: dict[str, Any] | None) -> str:
+    if not figure or figure.get("value") is None:
+        return "–"
+    if figure.get("low") is None:
+        return f"{figure['value']:.3f}"
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+
+
+def _groups(evidence: dict[str, Any]) -> str:
+    name = evidence["metric"]
+    lines = [f"On the {evidence['split']} split; intervals are 95 % by bootstrap.", ""]
+    lines += [f"| column | group | rows | {metric(name).name} |", "|---|---|---|---|"]
+    for column in evidence["columns"]:
+        for group in column["groups"]:
+            figure = _cell(group["figures"].get(name))
+            lines.append(f"| {_plain(column['column'])} | {_plain(group['name'])} | {group['rows']} | {figure} |")
+    return "\n".join(lines)
+
+
+def _data(run: Run) -> str:
+    manifest = run.manifest
+    counts = ", ".join(f"{count} {split}" for split, count in run.result["rows"].items())
+    lines = [
+        f"{_plain(Path(manifest.source).name or 'data passed in Python')}: {counts} rows "
+        f"({_plain(manifest.split_reason)}); {manifest.quarantined} rows were left out, each with its reason. "
+        f"Fingerprint {manifest.fingerprint[:16]}.",
+        "",
+        f"{ASK} where the data come from, who is in them, with whose consent, and their licence.",
+    ]
+    return "\n".join(lines)
+
+
+def _method(run: Run) -> str:
+    result, training = run.result, run.recipe.training
+    share = result["learned_parameters"] / result["parameters"]
+    name = run.recipe.method.name
+    what = "Phases written out in the recipe."
+    if name is not None and not run.recipe.method.phases:
+        what = METHODS.get(parse_method(name)[0]).card.what
+    return (
+        f"Fine-tuned from {_plain(result['provenance']['name'])} by the method '{result['method']}' with unfreeze "
+        f"{__version__}. {_plain(what)} {share:.1%} of {result['parameters']:,} parameters learned, for "
+        f"{training.epochs or 0:g} epochs in batches of {training.batch_size}; weights are those of epoch "
+        f"{result['best_epoch']}, chosen on validation. Everything is in recipe.resolved.yaml. A fresh process has "
+        f"reloaded the saved model and reproduced its outputs on {result['gate']['rows']} rows."
+    )
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    return (
+        f"{cost['seconds']:.0f} seconds, {cost['energy_wh']:.2g} Wh ({_plain(cost['energy_source'])}), "
+        f"{cost['co2_g']:.2g} g of CO2 ({_plain(cost['mix'])})."
+    )
+
+
+def _licence(run: Run) -> str:
+    licence = run.result["provenance"]["licence"]
+    known = f"its licence is {_plain(licence)}" if licence else "its licence is not known here"
+    return f"The base is {_plain(run.result['provenance']['name'])}; {known}.\n\n{ASK} the licence of this model."
+
+
+def _use(run: Run) -> str:
+    return f'```python\nimport unfreeze\n\nrun = unfreeze.load("{run.path.name}")\nrun.predict([…])\n```'
+
+
+def _name(run: Run) -> str:
+    return run.path.name
+
+
+def _plain(text: object) -> str:
+    """Text from data or files, with what Markdown would read as markup escaped, on one line."""
+    return "".join(f"\\{letter}" if letter in SPECIAL else letter for letter in " ".join(str(text).split()))

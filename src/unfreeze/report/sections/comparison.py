@@ -1,0 +1,150 @@
+"""The model beside simpler alternatives: an answer without input, a linear probe, training from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unfreeze.report import Section
+from unfreeze.report.html import (
+    Bar,
+    Html,
+    bars,
+    details,
+    element,
+    estimate,
+    facts,
+    join,
+    listing,
+    note,
+    number,
+    paragraph,
+    percent,
+    scored,
+    table,
+)
+from unfreeze.report.words import judged, metric, rows, value
+from unfreeze.run import Run
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Something that was scored: its name, what it is, and its figures."""
+
+    name: str
+    what: str
+    figures: dict[str, Any]
+
+
+def render(run: Run) -> Html | None:
+    """Bars of the metric that decides, every figure as a table, and what fine-tuning itself gained."""
+    found = alternatives(run)
+    if len(found) < 2:
+        return None
+    chosen = run.result["metric"]
+    shown = [each for each in found if (each.figures.get(chosen) or {}).get("value") is not None]
+    split, count = judged(run.result), run.result["rows"].get(judged(run.result), 0)
+    intro = paragraph(f"All were scored on the {split} split ({rows(count)}):")
+    listed = listing(join([element("strong", each.name), f", {each.what}"]) for each in found)
+    return join([intro, listed, _bars(shown, chosen), _all(found), _gain(run), _fewer_rows(run)])
+
+
+def alternatives(run: Run) -> list[Alternative]:
+    """The model first, then what there is to compare with."""
+    result = run.result
+    found = [Alternative("this model", f"method {result['method']}", result[judged(result)])]
+    probe = run.evidence.get("probe")
+    if probe and probe.get("figures"):
+        found.append(Alternative("linear probe", _probe(run, probe), probe["figures"]))
+    scratch = run.evidence.get("scratch") or (probe or {}).get("scratch")
+    if scratch and scratch.get("figures"):
+        found.append(Alternative("from scratch", "the same network from random weights, as long", scratch["figures"]))
+    baseline = result.get("baseline") or {}
+    if baseline.get("test"):
+        found.append(Alternative(str(baseline["name"]), "the same answer whatever the input", baseline["test"]))
+    return found
+
+
+def _probe(run: Run, probe: dict[str, Any]) -> str:
+    counts, whole = probe.get("rows") or {}, probe.get("of") or {}
+    split = probe.get("split", "test")
+    some = [
+        f"{counts[name]:,} of {whole[name]:,} {name} rows"
+        for name in ("train", split)
+        if counts.get(name) != whole.get(name)
+    ]
+    said = "a linear model on the features of the network before fine-tuning"
+    return f"{said} ({', '.join(some)})" if some else said
+
+
+def _bars(found: Sequence[Alternative], chosen: str) -> Html | None:
+    if not found:
+        return None
+    called = metric(chosen)
+    items = []
+    for place, each in enumerate(found):
+        figure = each.figures[chosen]
+        items.append(
+            Bar(each.name, figure["value"], figure.get("low"), figure.get("high"), tone=0 if place == 0 else 7)
+        )
+    show, tick = (percent, lambda at: percent(at, 0)) if called.share else (None, None)
+    title = f"{called.name[:1].upper()}{called.name[1:]}"
+    caption = f"{title}, which decides; {called.better} is better. Lines are 95 % intervals."
+    axis = (0.0, 1.0) if called.share else None
+    return bars(
+        items, title, format=show, tick=tick, headers=("", called.name, "95 % interval"), caption=caption, axis=axis
+    )
+
+
+def _all(found: Sequence[Alternative]) -> Html:
+    names = list(dict.fromkeys(name for each in found for name in each.figures))
+    lines = [[metric(name).name, *(value(name, each.figures.get(name)) for each in found)] for name in names]
+    made = table(["figure", *(each.name for each in found)], lines, "Every figure with its 95 % interval")
+    said = [
+        (metric(name).name, f"{metric(name).says}; {metric(name).better} is better")
+        for name in names
+        if metric(name).says
+    ]
+    return join([made, details("What these figures say", facts(said)) if said else None])
+
+
+def _gain(run: Run) -> Html | None:
+    """Whether fine-tuning beats the probe, row by row."""
+    difference = (run.evidence.get("probe") or {}).get("difference")
+    if not difference or difference.get("value") is None:
+        return None
+    low, high = difference.get("low"), difference.get("high")
+    by = f"{_points(difference)} in {difference.get('unit', 'score')}"
+    words = f"On the same rows the model is ahead of the linear probe by {by}"
+    if low is None:
+        return paragraph(f"{words}.")
+    if low > 0:
+        return note(f"{words}: fine-tuning has gained more than chance explains.", "good")
+    if high < 0:
+        return note(f"{words}: it is behind. Training the head alone (method head) would have done better.", "bad")
+    return note(f"{words}: the interval holds zero, so that training the head alone may do as well.", "warning")
+
+
+def _points(difference: dict[str, Any]) -> str:
+    """A difference; of shares in percentage points."""
+    if difference.get("unit") != "accuracy":
+        return scored(difference)
+    parts = [difference.get(name) for name in ("value", "low", "high")]
+    value_, low, high = (None if part is None else 100 * part for part in parts)
+    return f"{estimate(value_, low, high, 2)} percentage points"
+
+
+def _fewer_rows(run: Run) -> Html | None:
+    curve = (run.evidence.get("probe") or {}).get("curve") or []
+    if len(curve) < 2:
+        return None
+    name = "R²" if run.manifest.task == "regression" else "accuracy"
+    lines = [[f"{part['rows']:,}", number(part["score"], 3)] for part in curve]
+    made = table(["training rows", f"{name} on validation"], lines, "The probe with fewer training rows")
+    grows = curve[-1]["score"] > curve[-2]["score"]
+    said = "still rises with more rows, so that more data may help" if grows else "does not rise with more rows"
+    return join([made, paragraph(f"The probe's score {said}.")])
+
+
+SECTION = Section(order=20, title="Beside simpler alternatives", render=render)

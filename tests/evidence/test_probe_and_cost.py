@@ -1,0 +1,147 @@
+"""The linear probe, the cost, the card and the advice of small whole runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small import BASE, fit_text
+
+import unfreeze
+from unfreeze.advice import ADVICE, advise
+from unfreeze.advice.more_epochs import rule as more_epochs
+from unfreeze.advice.overfitting import rule as overfitting
+from unfreeze.errors import UserError
+from unfreeze.evidence.cost import WORLD, carbon_intensity
+from unfreeze.report.card import card
+from unfreeze.run import Run
+
+TELL = {"evaluation__report": True, "evaluation__evidence_share": 1000.0}
+
+
+@pytest.fixture(scope="module")
+def run(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("told")
+    return fit_text(home, folder / "run", method="head", epochs=3, **TELL)
+
+
+def test_the_probe_is_scored_on_the_runs_own_rows(run: Run) -> None:
+    probe = run.evidence["probe"]
+    assert probe["split"] == "test"
+    assert probe["rows"] == probe["of"] == run.result["rows"]
+    figure, own = probe["figures"]["accuracy"], run.result["test"]["accuracy"]
+    assert figure["low"] <= figure["value"] <= figure["high"]
+    assert probe["run"]["accuracy"]["value"] == pytest.approx(own["value"])
+    assert probe["difference"]["value"] == pytest.approx(own["value"] - figure["value"])
+    assert [point["rows"] for point in probe["curve"]] == [22, 44]
+
+
+def test_nothing_failed_and_nothing_was_left_out(run: Run) -> None:
+    collected = json.loads((run.path / "evidence" / "collected.json").read_text())
+    assert collected["missing"] == {}
+
+
+def test_cost_counts_what_replay_saved(run: Run) -> None:
+    cost = run.evidence["cost"]
+    rows = run.result["rows"]["train"] + run.result["rows"]["validation"]
+    assert cost["energy_wh"] > 0
+    assert cost["replay"]["flops_saved"] == pytest.approx(2 * cost["replay"]["flops_done"]), "3 epochs, computed once"
+    assert cost["replay"]["flops_done"] > rows
+
+
+def test_a_countrys_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UNFREEZE_COUNTRY", raising=False)
+    assert carbon_intensity()[0] == WORLD
+    monkeypatch.setenv("UNFREEZE_COUNTRY", "swe")
+    grams, mix = carbon_intensity()
+    assert grams < WORLD / 2
+    assert mix.startswith("Sweden")
+    monkeypatch.setenv("UNFREEZE_COUNTRY", "Atlantis")
+    with pytest.raises(UserError, match=r"three letters, such as DEU\. Got 'ATLANTIS'"):
+        carbon_intensity()
+
+
+def test_the_card_says_what_is_known_and_marks_the_rest(run: Run) -> None:
+    from huggingface_hub import ModelCard
+
+    text = (run.path / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert text == card(run)
+    made = ModelCard(text)
+    accuracy = next(result for result in made.data.eval_results if result.metric_type == "accuracy")
+    assert accuracy.metric_value == run.result["test"]["accuracy"]["value"]
+    assert made.data.pipeline_tag == "text-classification"
+    assert text.count("To be written by a person") == 4
+
+
+def test_labels_cannot_write_markup_into_the_card(home: Path, tmp_path: Path) -> None:
+    labels = {"a": "<b>[x](y)</b>", "b": "| z |"}
+    rows = [(f"{word} number {i}", label) for i in range(12) for word, label in labels.items()]
+    options = {**BASE, "evaluation__report": True, "duplicates": "keep"}
+    made = unfreeze.fit(rows, str(home / "bert"), epochs=1, output=tmp_path / "run", **options)
+    text = (made.path / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "<b>" not in text.replace("\\<b\\>", "")
+    assert "[x](y)" not in text
+
+
+def test_the_report_is_made_again_with_evidence_collected_anew(run: Run) -> None:
+    before = dict(run.evidence["probe"]["figures"]["accuracy"])
+    (run.path / "evidence" / "probe.json").unlink()
+    path = unfreeze.write_report(run.path, again=True)
+    assert path == run.path / "report.html"
+    assert unfreeze.load(run.path).evidence["probe"]["figures"]["accuracy"] == before
+
+
+def test_training_from_scratch_is_told_beside(home: Path, tmp_path: Path) -> None:
+    made = fit_text(home, tmp_path / "run", method="head", epochs=1, evaluation__scratch=True, evaluation__report=True)
+    scratch = made.evidence["scratch"]
+    assert scratch["split"] == "test"
+    assert scratch["figures"]["accuracy"].keys() == {"value", "low", "high"}
+    assert not (made.path / "evidence" / "scratch").exists()
+    assert "from scratch" in (made.path / "report.html").read_text(encoding="utf-8")
+
+
+class Told:
+    """As much of a run as the rules about its course read."""
+
+    def __init__(self, run: Run, course: list[tuple[float, float]]) -> None:
+        history = [
+            {"epoch": number, "loss": loss, "validation": {"accuracy": value}}
+            for number, (loss, value) in enumerate(course, 1)
+        ]
+        best = max(range(len(course)), key=lambda number: (course[number][1], number)) + 1
+        self.recipe, self.manifest, self.path, self.evidence = run.recipe, run.manifest, run.path, {}
+        self.result: dict[str, Any] = {
+            **run.result, "history": history, "best_epoch": best, "metric": "accuracy",
+            "validation": {"accuracy": {"value": course[best - 1][1]}},
+        }  # fmt: skip
+
+
+RISING = [(1.0, 0.5), (0.8, 0.6), (0.7, 0.7), (0.6, 0.8)]
+FALLING = [(1.0, 0.7), (0.6, 0.8), (0.3, 0.76), (0.2, 0.72), (0.1, 0.66), (0.05, 0.6)]
+
+
+def test_a_course_that_still_rises_asks_for_time(run: Run) -> None:
+    advice = more_epochs(Told(run, RISING))  # type: ignore[arg-type]
+    assert advice is not None
+    assert advice.changes == {"training.epochs": 6.0}
+    assert more_epochs(Told(run, FALLING)) is None  # type: ignore[arg-type]
+
+
+def test_a_course_that_falls_asks_for_less_of_it(run: Run) -> None:
+    advice = overfitting(Told(run, FALLING))  # type: ignore[arg-type]
+    assert advice is not None
+    assert advice.changes["training.early_stopping"] == 3
+    assert overfitting(Told(run, RISING)) is None  # type: ignore[arg-type]
+
+
+def test_every_advice_can_be_run(run: Run, home: Path, tmp_path: Path) -> None:
+    """What each rule would change is a recipe that can be read."""
+    from unfreeze.recipe_io import with_values
+
+    found = [rule(Told(run, course)) for _, rule in ADVICE.items() for course in (RISING, FALLING)]  # type: ignore[arg-type]
+    for advice in [*filter(None, found), *advise(run)]:
+        with_values(run.recipe, advice.changes)
+        assert (advice.command(run) or "unfreeze fit").startswith("unfreeze fit")
+        assert 0 <= advice.gain <= 1

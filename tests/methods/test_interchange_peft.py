@@ -1,0 +1,279 @@
+"""To and from peft: adapters written here act there on the bare base, and peft's own are continued here."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from small import CNN_OPTIONS, fit_images, fit_text, text_model
+from tiny import tiny_tokenizer
+from torch import Tensor, nn
+
+import unfreeze
+from unfreeze.errors import ModelError, RecipeError
+from unfreeze.methods._exchange import CONFIG, WEIGHTS
+from unfreeze.methods._peft import adapted
+from unfreeze.models import store, techniques
+from unfreeze.models.load import load_pretrained
+from unfreeze.models.pretrained import Pretrained
+from unfreeze.models.techniques import tune
+from unfreeze.recipe import ModelRecipe
+
+from peft import IA3Config, LoraConfig, PeftModel, get_peft_model  # isort: skip  (after small, which repairs torchvision)
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+"""What peft asks transformers in its own way."""
+
+CLOSE = 1e-5
+IDS = torch.tensor([[2, 9, 11, 13, 3], [2, 8, 3, 0, 0]])
+MASK = (IDS != 0).long()
+
+
+@pytest.fixture(scope="session")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny BERT and a tiny GPT-2, as transformers saves them."""
+    from transformers import AutoConfig, AutoModel
+
+    folder = tmp_path_factory.mktemp("bases")
+    sizes = {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 64}
+    config = AutoConfig.for_model("gpt2", vocab_size=96, bos_token_id=1, eos_token_id=1, **sizes)
+    torch.manual_seed(3)
+    AutoModel.from_config(config).save_pretrained(folder / "gpt2")
+    tiny_tokenizer(config).save_pretrained(folder / "gpt2")
+    return {"bert": text_model(folder / "bert"), "gpt2": folder / "gpt2"}
+
+
+def loaded(base: Path, **changes: Any) -> Pretrained:
+    return load_pretrained(ModelRecipe(name=str(base), **changes), modality="text", outputs=3, seed=0)
+
+
+def auto(base: Path) -> Any:
+    from transformers import AutoModel
+
+    return AutoModel.from_pretrained(base).eval()
+
+
+def features(module: nn.Module) -> Tensor:
+    with torch.no_grad():
+        found: Tensor = module.eval()(input_ids=IDS, attention_mask=MASK).last_hidden_state
+    return found
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+def learned(module: nn.Module) -> None:
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if ".lora_" in name or ".ia3_l" in name:
+                parameter += 0.2 * torch.randn(parameter.shape, generator=draw)
+
+
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("lora", {"rank": 4}),
+    ("lora", {"rank": 4, "alpha": 6.0, "rslora": True, "dropout": 0.1, "plus_ratio": 4.0}),
+    ("lora", {"rank": 4, "dora": True, "blocks": 1}),
+    ("lora", {"rank": 4, "start": "pissa", "alpha": 8.0}),
+    ("lora", {"rank": 4, "start": "olora", "rslora": True}),
+    ("ia3", {}),
+    ("ia3", {"blocks": 2}),
+]
+
+
+@pytest.mark.parametrize("base", ["bert", "gpt2"])
+@pytest.mark.parametrize(("method", "options"), VARIANTS, ids=str)
+def test_what_is_written_acts_the_same_in_peft(
+    bases: dict[str, Path], base: str, method: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    pretrained = loaded(bases[base])
+    tune(pretrained, method, options)
+    learned(pretrained.module)
+    techniques.interchange(pretrained, tmp_path / "peft")
+    ours = features(pretrained.module.get_submodule("backbone"))
+    theirs = PeftModel.from_pretrained(auto(bases[base]), tmp_path / "peft")
+    assert relative(features(theirs), ours) < CLOSE
+    assert relative(features(auto(bases[base])), ours) > 1e-3
+    config = json.loads((tmp_path / "peft" / CONFIG).read_text())
+    assert config["base_model_name_or_path"] == str(bases[base])
+    keys = load_file(tmp_path / "peft" / WEIGHTS)
+    assert all(key.startswith("base_model.model.") and "backbone" not in key for key in keys)
+    assert sorted({key.split(".lora_")[0].split(".ia3_l")[0] for key in keys}) == sorted(
+        f"base_model.model.{name}" for name in adapted(pretrained)
+    )
+
+
+@pytest.mark.parametrize("base", ["bert", "gpt2"])
+def test_over_a_quantised_base_the_adapter_itself_is_exchanged(
+    bases: dict[str, Path], base: str, tmp_path: Path
+) -> None:
+    pretrained = loaded(bases[base])
+    tune(pretrained, "qlora", {"rank": 4})
+    learned(pretrained.module)
+    techniques.interchange(pretrained, tmp_path)
+    ours = features(pretrained.module.get_submodule("backbone"))
+    theirs = PeftModel.from_pretrained(auto(bases[base]), tmp_path)
+    assert relative(features(theirs), ours) < 0.05  # as far as 8 bits are from the base
+
+
+def test_a_network_for_images_is_adapted_in_peft_too(home: Path) -> None:
+    """Its stem has a convolution whose name is the end of others' names."""
+    import timm
+
+    run = fit_images(
+        home, Path("run"), method="lora:4", method__options={"targets": ["backbone.conv1", "downsample.0"]}
+    )
+    options = {key: value for key, value in CNN_OPTIONS.items() if key not in ("mean", "std")}
+    network = timm.create_model("resnet18", num_classes=0, **options)
+    state = load_file(home / "cnn.safetensors")
+    network.load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith("fc.")})
+    pixels = torch.randn(2, 3, 32, 32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = PeftModel.from_pretrained(network.eval(), run.path / "model" / "peft").eval()
+    assert len([name for name, _ in theirs.named_parameters() if ".lora_A." in name]) == len(adapted(run.pretrained))
+    backbone: Any = run.pretrained.module.get_submodule("backbone")
+    with torch.no_grad():
+        assert (
+            relative(theirs(pixels), backbone.forward_head(backbone.forward_features(pixels), pre_logits=True)) < CLOSE
+        )
+
+
+# --------------------------------------------------------------------------------------------- peft's own
+
+
+def made_by_peft(base: Path, folder: Path, config: Any, wrapped: Any = None) -> Any:
+    model = get_peft_model(wrapped or auto(base), config)
+    learned(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft cannot look for a changed vocabulary without a network
+        model.save_pretrained(folder)
+    return model
+
+
+LORAS = [
+    LoraConfig(r=3, lora_alpha=6, target_modules=["query", "value"]),
+    LoraConfig(r=3, lora_alpha=6, target_modules="all-linear", use_rslora=True),
+    LoraConfig(r=2, lora_alpha=5, target_modules=r"encoder\.layer\.[12]\..*dense", use_dora=True),
+]
+
+
+@pytest.mark.parametrize("config", LORAS, ids=["names", "all", "dora"])
+def test_an_adapter_of_pefts_is_continued(bases: dict[str, Path], config: LoraConfig, tmp_path: Path) -> None:
+    theirs = made_by_peft(bases["bert"], tmp_path / "theirs", config)
+    pretrained = loaded(bases["bert"])
+    tune(pretrained, "lora", {"adapter": str(tmp_path / "theirs")})
+    assert relative(features(pretrained.module.get_submodule("backbone")), features(theirs)) < CLOSE
+    decided = pretrained.spec["tuning"]["options"]
+    assert (decided["rank"], decided["alpha"]) == (config.r, float(config.lora_alpha))
+    assert (decided["rslora"], decided["dora"]) == (config.use_rslora, config.use_dora)
+    assert pretrained.tuned[0] == f"goes on from the adapter in {tmp_path / 'theirs'}, made on '{bases['bert']}'"
+
+
+def test_scales_of_pefts_are_continued(bases: dict[str, Path], tmp_path: Path) -> None:
+    for base, targets, reading in (
+        ("bert", ["key", "value", "output.dense"], ["output.dense"]),
+        ("gpt2", ["c_attn", "mlp.c_proj"], ["mlp.c_proj"]),
+    ):
+        turned = base == "gpt2"
+        config = IA3Config(target_modules=targets, feedforward_modules=reading, fan_in_fan_out=turned)
+        theirs = made_by_peft(bases[base], tmp_path / base, config)
+        pretrained = loaded(bases[base])
+        tune(pretrained, "ia3", {"adapter": str(tmp_path / base)})
+        assert relative(features(pretrained.module.get_submodule("backbone")), features(theirs)) < CLOSE
+
+
+def test_one_that_was_made_with_a_classifier_finds_its_layers(bases: dict[str, Path], tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    classifier = AutoModelForSequenceClassification.from_pretrained(bases["bert"])
+    config = LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS")
+    theirs = made_by_peft(bases["bert"], tmp_path / "theirs", config, classifier)
+    assert any("classifier" in key for key in load_file(tmp_path / "theirs" / WEIGHTS))
+    pretrained = loaded(bases["bert"])
+    tune(pretrained, "lora", {"adapter": str(tmp_path / "theirs")})
+    backbone = theirs.base_model.model.bert
+    assert relative(features(pretrained.module.get_submodule("backbone")), features(backbone)) < CLOSE
+
+
+def test_a_run_goes_on_from_an_adapter_and_needs_it_no_more_once_it_is_saved(home: Path) -> None:
+    first = fit_text(home, Path("first"), method="lora:2", epochs=1)
+    folder = Path("moved")
+    (first.path / "model" / "peft").rename(folder)
+    second = fit_text(home, Path("second"), method="lora", epochs=1, lr=1e-9, method__options={"adapter": str(folder)})
+    assert second.recipe.method.options["rank"] == 2
+    assert Path(second.recipe.method.options["adapter"]).is_absolute()
+    for name, tensor in first.pretrained.module.state_dict().items():
+        if ".lora_" in name:
+            assert torch.allclose(second.pretrained.module.state_dict()[name], tensor, atol=1e-6)
+    (folder / WEIGHTS).unlink()
+    assert unfreeze.load("second").predict(["a good movie"])
+    with pytest.raises(ModelError, match=r"adapter_model\.safetensors does not exist"):
+        unfreeze.plan(recipe=second.recipe, data=home / "table.csv")
+
+
+def edited(folder: Path, **changes: Any) -> Path:
+    values = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps({**values, **changes}))
+    return folder
+
+
+def test_what_cannot_be_continued_is_said(bases: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    made_by_peft(bases["bert"], folder, LORAS[0])
+
+    def refused(said: str, kind: type[Exception], method: str = "lora", **options: Any) -> None:
+        with pytest.raises(kind, match=said):
+            tune(loaded(bases["bert"]), method, {"adapter": str(folder), **options})
+
+    refused("expected an adapter of the kind IA3, found LORA", ModelError, "ia3")
+    refused("rank says 7, and the adapter in .* has 3", RecipeError, rank=7)
+    refused("dora says True, and the adapter in .* has False", RecipeError, dora=True)
+    refused("targets says", RecipeError, targets=["key"])
+    refused("has begun already", RecipeError, start="pissa")
+    with pytest.raises(ModelError, match="an adapter for another model than"):
+        tune(loaded(bases["gpt2"]), "lora", {"adapter": str(folder)})
+    with pytest.raises(ModelError, match="holds no adapter in peft's layout"):
+        tune(loaded(bases["bert"]), "lora", {"adapter": str(tmp_path)})
+    state = load_file(folder / WEIGHTS)
+    first = next(iter(state))
+    save_file({**state, first: state[first][:2].contiguous()}, folder / WEIGHTS)
+    refused("several ranks|has the shape", ValueError)
+    save_file({key: value for key, value in state.items() if key != first}, folder / WEIGHTS)
+    refused("lacks lora_A", ModelError)
+    save_file(state, folder / WEIGHTS)
+    edited(folder, init_lora_weights="pissa")
+    refused("it began with 'pissa', which changes the base's weights", RecipeError)
+    edited(folder, init_lora_weights=True, alpha_pattern={"query": 4}, bias="lora_only")
+    refused("alpha_pattern, bias of peft cannot be continued here", ModelError)
+
+
+def test_where_the_base_was_changed_no_adapter_is_written(home: Path) -> None:
+    run = fit_text(home, Path("run"), method="lora:2", epochs=1, model__drop_top=1)
+    assert not (run.path / "model" / "peft").exists()
+    assert any("since the base was changed (model.drop_top)" in note for note in run.result["notes"])
+
+
+def test_equal_runs_write_equal_files(bases: dict[str, Path], tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        pretrained = loaded(bases["bert"])
+        tune(pretrained, "ia3", {})
+        techniques.interchange(pretrained, tmp_path / name)
+    assert (tmp_path / "one" / CONFIG).read_text() == (tmp_path / "other" / CONFIG).read_text()
+    targets = json.loads((tmp_path / "one" / CONFIG).read_text())["target_modules"]
+    assert targets == sorted(targets)
+
+
+def test_a_saved_adapter_and_its_exchange_hold_the_same_numbers(home: Path) -> None:
+    run = fit_text(home, Path("run"), method="lora:2", epochs=1)
+    own = load_file(run.path / "model" / store.WEIGHTS)
+    theirs = load_file(run.path / "model" / "peft" / WEIGHTS)
+    for key, tensor in theirs.items():
+        name = key.replace("base_model.model.", "backbone.").replace(".weight", ".default.weight")
+        assert torch.equal(own[name], tensor)

@@ -1,0 +1,142 @@
+"""The report: made from the run's files alone, self-contained, in order, and nothing from data is markup."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from made import IMAGE, SCRIPT, classes, hostile, numbers, several, write_run
+from page import Page, check
+
+import unfreeze
+from unfreeze.errors import RunError
+from unfreeze.report import SECTIONS
+from unfreeze.report.page import report, write_report
+from unfreeze.run import Run, open_run
+
+FAILED = "could not be made"
+
+
+@pytest.mark.parametrize("fixture", ["text_run", "image_run"])
+def test_whole_run(fixture: str, request: pytest.FixtureRequest) -> None:
+    run: Run = request.getfixturevalue(fixture)
+    page = check((run.path / "report.html").read_text(encoding="utf-8"))
+    assert FAILED not in page.text
+    wanted = ["Summary", "Beside simpler alternatives", "Learning curves", "Layers", "Labels and errors"]
+    assert [title for title in page.headings if title in wanted] == wanted
+    assert page.headings[-2:] == ["Data", "Provenance"]
+    accuracy = run.result["test"]["accuracy"]["value"]
+    assert f"{100 * accuracy:.1f}\u00a0%" in page.text
+    assert len(page.source) < 1_000_000
+
+
+@pytest.mark.parametrize("make", [classes, several, numbers])
+def test_each_task(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    page = check(report(write_run(tmp_path / "run", make())))
+    assert FAILED not in page.text
+    assert "Labels and errors" in page.headings
+
+
+def test_sections_stand_in_their_order(text_run: Run) -> None:
+    page = Page((text_run.path / "report.html").read_text(encoding="utf-8"))
+    orders = {section.title: section.order for _, section in SECTIONS.items()}
+    told = [orders[title] for title in page.headings]
+    assert told == sorted(told)
+    links = [each.text for each in page.all("a") if "li" in each.inside and "nav" in each.inside]
+    assert links == page.headings
+
+
+def test_written_again_from_the_folder_alone(text_run: Run, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere" / text_run.path.name
+    shutil.copytree(text_run.path, moved, ignore=shutil.ignore_patterns("model", "gate", "report.html"))
+    path = write_report(open_run(moved))
+    assert path == moved / "report.html"
+    assert path.read_text(encoding="utf-8") == (text_run.path / "report.html").read_text(encoding="utf-8")
+
+
+def test_without_any_evidence(text_run: Run, tmp_path: Path) -> None:
+    moved = tmp_path / "bare"
+    shutil.copytree(text_run.path, moved, ignore=shutil.ignore_patterns("model", "gate", "evidence"))
+    page = check(report(open_run(moved)))
+    assert FAILED not in page.text
+    assert {"Summary", "Layers", "Data", "Provenance"} <= set(page.headings)
+
+
+def test_run_without_test_split(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", classes())
+    result = json.loads((run.path / "result.json").read_text())
+    result |= {"validation": result["test"], "test": {}, "rows": {"train": 100, "validation": 200}}
+    (run.path / "result.json").write_text(json.dumps(result))
+    page = check(report(open_run(run.path)))
+    assert "There is no test split" in page.text
+
+
+def test_unfinished_run_has_no_report(text_run: Run, tmp_path: Path) -> None:
+    moved = tmp_path / "unfinished"
+    shutil.copytree(text_run.path, moved, ignore=shutil.ignore_patterns("model", "gate", "result.json"))
+    with pytest.raises(RunError, match="not finished"):
+        write_report(open_run(moved))
+
+
+def test_damaged_evidence_takes_one_section_and_no_more(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", classes(), {"mistakes": {"split": "test"}})
+    page = check(report(run))
+    assert page.text.count(FAILED) == 1
+    assert page.headings[-1] == "Provenance"
+
+
+def test_nothing_from_data_is_markup(tmp_path: Path) -> None:
+    source = report(hostile(tmp_path / "run"))
+    page = check(source)  # no script, no handler, no picture from elsewhere
+    assert FAILED not in page.text
+    for planted in (SCRIPT, IMAGE):
+        assert planted not in source
+        assert planted in page.text  # shown literally
+    assert page.text.count(SCRIPT) > 50
+
+
+def test_policy_forbids_everything_but_the_own_style(text_run: Run) -> None:
+    page = Page((text_run.path / "report.html").read_text(encoding="utf-8"))
+    policy = next(each.attributes for each in page.all("meta") if "http-equiv" in each.attributes)
+    assert policy["http-equiv"] == "Content-Security-Policy"
+    digest = base64.b64encode(hashlib.sha256(page.one("style").text.encode()).digest()).decode()
+    assert policy["content"].split("; ") == [
+        "default-src 'none'",
+        f"style-src 'sha256-{digest}'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    first = [each.tag for each in page.elements[:4]]
+    assert first == ["html", "head", "meta", "meta"], "the policy stands before everything that it governs"
+
+
+def test_stays_small_with_a_thousand_labels(tmp_path: Path) -> None:
+    labels = [f"a rather long name of a label, number {number}" for number in range(1000)]
+    run = write_run(tmp_path / "run", classes(6000, labels, inputs=["word " * 400] * 6000))
+    source = report(run)
+    check(source)
+    assert len(source.encode()) < 2_000_000
+    assert sum(file.stat().st_size for file in (run.path / "evidence").iterdir()) < 1_500_000
+    assert "Confusion matrix" not in source
+
+
+def test_evidence_that_is_missing_is_told(tmp_path: Path) -> None:
+    missing = {"seconds": 1.0, "missing": {"movement": "no time was left for it"}}
+    page = check(report(write_run(tmp_path / "run", classes(), {"collected": missing})))
+    assert "no time was left for it" in page.text
+
+
+def test_public_name(text_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert unfreeze.write_report(text_run.path) == text_run.path / "report.html"
+
+
+def test_no_sentence_has_two_spaces_or_loose_brackets(text_run: Run) -> None:
+    page = Page((text_run.path / "report.html").read_text(encoding="utf-8"))
+    for each in page.all("p", "figcaption", "caption", "h2", "h3"):
+        assert not re.search(r"  |\( | \)|\(\)| ,| \.(?:\s|$)", each.text), each.text
