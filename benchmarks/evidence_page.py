@@ -83,7 +83,7 @@ def _flipped(found: Found) -> Iterator[str]:
     yield ""
     yield (
         f"{FLIPPED:.0%} of {rows[0]['rows']} training rows of banking77 got another label. Found: the share of them "
-        "that stands in `labels.csv`; right: the share of the suspects that were planted (the set has errors of its own)."
+        "that stands in `labels.csv`; right: the share of the suspects that were planted (the set has its own errors)."
     )
     yield ""
     yield "| planted | suspected | found | right |"

@@ -2,8 +2,8 @@
 
     python benchmarks/tokens_per_batch.py [--device cuda]
 
-The embedded sentence encoder in the form that `evaluate` and `predict` use. One thread on a CPU; processor time, the best
-of several in alternation.
+The embedded sentence encoder in the form that `evaluate` and `predict` use. One thread on a CPU; processor time, the
+best of several in alternation.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ def main() -> None:
     """Print a table for each type."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
-    device = torch.device(parser.parse_args().device)
+    parser.add_argument("--precision", nargs="+", default=["bf16", "float32"])
+    asked = parser.parse_args()
+    device = torch.device(asked.device)
     torch.set_num_threads(1)
-    for precision in ("bf16", "float32"):
+    for precision in asked.precision:
         pretrained = load_pretrained(ModelRecipe(name="all-MiniLM-L6-v2"), modality="text", outputs=2, seed=0)
         pretrained.module.to(device)
         module = fast(pretrained, precision).module.eval()

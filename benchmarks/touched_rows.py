@@ -41,8 +41,8 @@ def main() -> None:
                 took = _milliseconds([whole, apart])
                 (table,) = apart.touched.tables
                 print(
-                    f"{name}, of which {len(table.rows):,} occur; {precision:7}: {took[0]:4.0f} ms, of these rows alone "
-                    f"{took[1]:4.0f} ms ({1 - took[1] / took[0]:.0%} less)",
+                    f"{name}, of which {len(table.rows):,} occur; {precision:7}: {took[0]:4.0f} ms, of these rows "
+                    f"alone {took[1]:4.0f} ms ({1 - took[1] / took[0]:.0%} less)",
                     flush=True,
                 )
 

@@ -607,6 +607,9 @@ def _tell(job: Job, test: Feed | None, result: dict[str, Any], kept: Mapping[str
     seconds = job.recipe.evaluation.evidence_share * result["seconds"]
     context = Context(job, test, result, kept, name, seconds=seconds)
     try:
+        # Saving took the model to the CPU, and with it the tensors that what computes shares with it.
+        job.device = torch.device(job.recipe.training.device or "cpu")
+        job.pretrained.module.to(job.device)
         missing = collect(context)
         spent = time.perf_counter() - began
         write_json(job.folder / "evidence" / COLLECTED, {"seconds": spent, "missing": missing})

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from unfreeze.errors import ModelError, RunError
+from unfreeze.evaluation import calibration, out_of_distribution
 from unfreeze.evaluation.gate import FreshProcess, inherit_gate, pass_gate
 from unfreeze.models import store
 from unfreeze.models.plain import write_plain
@@ -18,6 +19,9 @@ from unfreeze.train.files import full_disk_said, write_json
 
 KEPT = (RECIPE, MANIFEST, "quarantine.jsonl", "predictions.jsonl")
 """Files of a run that hold for the merged one too."""
+
+FITTED = (calibration.FILE, out_of_distribution.FILE)
+"""What was fitted to the model's outputs and head inputs, which are the same."""
 
 
 def merge_run(path: str | Path, output: str | Path | None = None, overwrite: bool = False) -> Run:
@@ -63,6 +67,9 @@ def merge_run(path: str | Path, output: str | Path | None = None, overwrite: boo
             notes = [*result["notes"], *_write_plain(merged, folder)]
             inherit_gate(run.path / "gate", folder / "gate", merged)
         gate = pass_gate(folder, tolerance=evaluation.gate_tolerance, fresh=fresh)
+    for name in FITTED:
+        if (run.path / "model" / name).is_file():
+            shutil.copyfile(run.path / "model" / name, folder / "model" / name)
     stack = merged.stack()
     result |= {
         "merged": str(run.path.resolve()),

@@ -55,7 +55,7 @@ class DataRecipe:
         None, "seed of the splits and of max_rows; none: the recipe's seed"
     )
     drop_suspects: str | None = option(
-        None, "a reviewed table of suspected label errors (evidence/labels.csv of an earlier run): its rows are left out"
+        None, "a reviewed table of suspected label errors (evidence/labels.csv of a run): its rows are left out"
     )
     max_pixels: Count = option(64_000_000, "larger images are refused (decompression bombs)")
 
@@ -176,7 +176,12 @@ class EvaluationRecipe:
     """What is measured, and what is proven before a run is called finished."""
 
     metric: str | None = option(None, "what validation maximises (or minimises); none: the task's")
-    batch_size: Count | None = option(None, "rows per forward pass; none: as in training, doubled")
+    batch_size: Count | None = option(
+        None, "rows per forward pass; none: by batch_tokens for texts, as in training, doubled, for images"
+    )
+    batch_tokens: Count | None = option(
+        None, "tokens per forward pass, padding included, where batch_size is not given: short texts in large batches"
+    )
     bootstrap: Annotated[int, Ge(0)] = option(1000, "resamples for 95 % intervals; 0: none")
     report: bool = option(True, "collect evidence, and write report.html and MODEL_CARD.md into the run folder")
     evidence_share: Annotated[float, Ge(0)] = option(

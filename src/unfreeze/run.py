@@ -168,7 +168,7 @@ class Run:
     def predict(
         self,
         source: Any,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         precision: str = "auto",
         *,
         calibrated: bool = True,
@@ -221,7 +221,7 @@ class Run:
     def predict_all(
         self,
         source: Any,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         precision: str = "auto",
         *,
         calibrated: bool = True,
@@ -260,7 +260,7 @@ class Run:
         parts = zip(examples.origin, examples.inputs, (decoded[row] for row in range(len(examples))), strict=True)
         return [{"origin": origin, **_texts(item), **row} for origin, item, row in parts], left_out
 
-    def evaluate(self, source: Any, batch_size: int = 64, precision: str = "auto") -> dict[str, Any]:
+    def evaluate(self, source: Any, batch_size: int | None = None, precision: str = "auto") -> dict[str, Any]:
         """Figures on labelled data, with intervals, and the rows that were left out. Of data with splits: the test.
 
         Parameters

@@ -90,8 +90,7 @@ def test_every_row_keeps_its_own_group(tmp_path: Path, source: str, data: st.Dat
     objects = None if isinstance(given_, Path) else given_
     try:
         prepared = ready(objects, "region", "age", validation_share=0.2, test_share=0.2, **options)
-    except DataError as error:
-        assert "row" in str(error) or "class" in str(error)
+    except DataError:  # too few rows or classes for three splits, which other tests are about
         return
     slices = {one.column: one for one in prepared.manifest.slices}
     for column in ("region", "age"):
@@ -184,14 +183,19 @@ def test_input_and_target_are_no_slices(column: str) -> None:
 
 
 def test_a_slice_is_never_taken_for_the_input_or_the_target() -> None:
-    """Called as inputs and targets are, with the longest texts and few values: and yet neither."""
+    """Called as inputs and targets are before all others, with the longest texts and few values: and yet neither."""
     rows = [
-        {"headline": f"a much longer headline of {number} words that go on", "category": f"k{number % 3}", **row}
+        {
+            "text": f"a much longer text of {number} words that go on and on",
+            "label": f"k{number % 3}",
+            "body": row["text"],
+            "grade": row["label"],
+        }
         for number, row in enumerate(records(60))
     ]
-    prepared = ready(rows, "headline", "category")
+    prepared = ready(rows, "text", "label")
     roles = {column.name: column.role for column in prepared.manifest.columns}
-    assert roles == {"headline": "slice", "category": "slice", "text": "text", "label": "target"}
+    assert roles == {"text": "slice", "label": "slice", "body": "text", "grade": "target"}
     assert all(item.startswith("sentence number") for item in prepared.splits["train"].inputs)  # type: ignore[union-attr]
 
 

@@ -325,6 +325,16 @@ def test_abstaining_answers_the_sure_ones(run: unfreeze.Run) -> None:
         run.predict(TEXTS, error_rate=1e-6)
 
 
+def test_a_merged_run_stays_calibrated(home: Path, tmp_path: Path) -> None:
+    with only("calibration", "out-of-distribution"):
+        adapter = fit_text(home, tmp_path / "run", method="bitfit", epochs=1, **ASKED)
+    merged = unfreeze.merge(adapter.path, tmp_path / "merged")
+    assert merged.calibration == adapter.calibration is not None
+    assert [row["probabilities"] for row in merged.predict(TEXTS)] == [
+        pytest.approx(row["probabilities"], abs=1e-5) for row in adapter.predict(TEXTS)
+    ]
+
+
 def test_without_calibration_there_is_nothing_to_abstain_by(home: Path, tmp_path: Path) -> None:
     bare = fit_text(home, tmp_path / "run", method="head", epochs=1)
     assert bare.calibration is None

@@ -56,6 +56,12 @@ def test_where_only_the_head_learned_nothing_is_measured(home: Path, tmp_path: P
     assert found == {"unchanged": True}
 
 
+def test_what_began_at_random_has_nothing_to_forget(home: Path, tmp_path: Path) -> None:
+    with only("forgetting"):
+        run = fit_text(home, tmp_path / "run", method="scratch", **{**ASKED, "epochs": 1})
+    assert "forgetting" not in run.evidence
+
+
 def test_without_a_source_drift_is_told_of_validation(home: Path, tmp_path: Path) -> None:
     found, _ = told(home, tmp_path / "run", method="full", epochs=4)
     assert found["drift"]["on"] == "validation"

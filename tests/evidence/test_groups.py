@@ -391,7 +391,7 @@ def test_gaps_that_fine_tuning_closed_are_called_narrower(home: Path, tmp_path: 
     assert change["gaps"]["accuracy"]["change"]["high"] < 0
 
 
-CHANGES = {"opened": (0.9, (0.95, 0.6), "wider"), "closed": ((0.95, 0.6), 0.9, "narrower"), "none": (0.6, 0.95, "")}
+CHANGES = {"opened": (0.9, (0.95, 0.6), "wider"), "closed": ((0.95, 0.6), 0.9, "narrower"), "none": (0.6, 1.0, "")}
 
 
 @pytest.mark.parametrize("name", CHANGES)

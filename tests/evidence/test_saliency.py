@@ -86,7 +86,6 @@ def test_a_bright_spot_is_found_where_it_is() -> None:
     layer, places = seen
     assert layer == "block 0"
     assert np.unravel_index(places.argmax(), places.shape) == (6, 1)
-    assert places.min() >= 0
 
 
 def test_a_network_that_looks_at_one_corner_is_seen_to() -> None:
@@ -94,9 +93,9 @@ def test_a_network_that_looks_at_one_corner_is_seen_to() -> None:
     for seed in range(4):
         seen = activation_map(cornered(), picture(seed), seed % 2)
         assert seen is not None
-        corner = seen[1][: SIDE // 2, : SIDE // 2]
+        corner = np.abs(seen[1][: SIDE // 2, : SIDE // 2])
         assert corner.sum() > 0
-        assert seen[1].sum() == pytest.approx(corner.sum())
+        assert np.abs(seen[1]).sum() == pytest.approx(corner.sum())
 
 
 def test_with_a_mean_over_places_it_is_grad_cam() -> None:
@@ -106,7 +105,7 @@ def test_with_a_mean_over_places_it_is_grad_cam() -> None:
     module: Any = stack.module
     features = module.block(module.low(pixels).relu()).detach().requires_grad_(True)
     slopes = torch.autograd.grad(module.head(module.window(features))[0, 1], features)[0]
-    wanted = (slopes.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1)[0].relu()
+    wanted = (slopes.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1)[0]
     np.testing.assert_allclose(seen[1], wanted.detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
@@ -214,7 +213,7 @@ def test_the_check_tells_what_was_learned_from_what_is_there_by_construction() -
         return float(np.mean(found))
 
     assert alike(cornered(Flat())) < 0.3
-    assert alike(cornered()) > 0.5
+    assert alike(cornered()) > 0.8
 
 
 def test_top_groups() -> None:
@@ -228,7 +227,8 @@ def test_top_groups() -> None:
 def test_correlation_of_ranks() -> None:
     one = np.arange(12.0).reshape(3, 4)
     assert rank_correlation(one, np.exp(one)) == pytest.approx(1)
-    assert rank_correlation(one, -one) == pytest.approx(-1)
+    assert rank_correlation(one, -one) == pytest.approx(1), "what speaks against is looked at too"
+    assert rank_correlation(one, one.max() - one) == pytest.approx(-1)
     assert rank_correlation(one, np.ones((3, 4))) is None
 
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 from collecting import ASKED as TOLD
 from collecting import only
-from small import fit_images, fit_text, weights
+from small import KillAt, Killed, essence, fit_images, fit_text, resume, weights
 
 from unfreeze.errors import RecipeError
 from unfreeze.evidence._context import Context
 from unfreeze.methods._parse import all_settings
+from unfreeze.progress import Silent
 from unfreeze.recipe import MethodRecipe
 from unfreeze.run import Run
 from unfreeze.train.interpolation import Interpolation
@@ -137,3 +138,27 @@ def test_a_share_is_a_share(alpha: str) -> None:
         all_settings(MethodRecipe(name=f"wise-ft:{alpha}"))
     assert all_settings(MethodRecipe(name="wise-ft:0.5")) == {"alpha": 0.5}
     assert all_settings(MethodRecipe(name="wise-ft")) == {"alpha": None}
+
+
+@pytest.mark.parametrize("moment", ["in the probe", "in fine-tuning", "while weighing"])
+def test_interrupted_is_uninterrupted(moment: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"method": "wise-ft", "epochs": 4, "checkpoint_steps": 1, "augment": [], "metric": "nll"}
+    whole = fit_images(home, tmp_path / "whole", **options)
+    with monkeypatch.context() as patch:
+        progress: Any = Silent()
+        if moment == "while weighing":
+            left = iter(range(3))
+
+            def judged(self: Interpolation, *more: Any) -> None:
+                if next(left, None) is None:
+                    raise Killed
+
+            patch.setattr(Interpolation, "judged", judged)
+        else:
+            progress = KillAt(3 if moment == "in the probe" else 9)
+        with pytest.raises(Killed):
+            fit_images(home, tmp_path / "cut", progress=progress, **options)
+    again = resume(tmp_path / "cut")
+    assert essence(again.path) == essence(whole.path)
+    chosen = [note for note in again.result["notes"] if "alpha" in note]
+    assert chosen == [note for note in whole.result["notes"] if "alpha" in note]

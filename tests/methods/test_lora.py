@@ -247,7 +247,7 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["gpt2", "resnet", "vit"])
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
 def test_it_computes_and_learns_in_bfloat16(family: str, options: dict[str, Any]) -> None:
     pretrained = tuned(family, **options)

@@ -27,7 +27,7 @@ def test_a_name_and_its_argument(text: str, expected: tuple[str, str | None]) ->
     ("text", "expected"),
     [
         ("lst:2", "unknown method 'lst'. Did you mean 'last'?"),
-        ("", "unknown method ''. Known: all-but-first"),
+        ("", "unknown method ''. Known: adapter"),
         ("last", "'last' needs a number (k), as in last:2. Got 'last'."),
         ("last:", "'last' needs a number (k)"),
         ("full:2", "'full' takes nothing after a colon. Got 'full:2' instead."),

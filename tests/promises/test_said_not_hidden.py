@@ -24,8 +24,10 @@ OPEN = {
     *("model.image_size", "model.channels", "model.max_length", "model.dropout", "model.pooling", "method.layer_decay"),
     *("training.micro_batch", "training.grad_clip", "training.early_stopping", "training.ema", "training.threads"),
     *("training.checkpoint_steps", "training.cache_budget", "training.memory_budget", "output.folder", "method.name"),
+    *("evaluation.batch_size", "evaluation.batch_tokens"),
 }
-TEXT_ONLY, IMAGE_ONLY = {"model.max_length", "model.pooling"}, {"model.image_size", "model.channels"}
+TEXT_ONLY = {"model.max_length", "model.pooling", "evaluation.batch_tokens"}
+IMAGE_ONLY = {"model.image_size", "model.channels", "evaluation.batch_size"}
 
 
 def leaves(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -18,7 +18,7 @@ def text_run(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     from small import fit_text
 
     folder = tmp_path_factory.mktemp("report") / "text"
-    return fit_text(home, folder, evaluation__report=True, evaluation__evidence_share=1e6)
+    return fit_text(home, folder, evaluation__report=True, evaluation__evidence_share=8.0)
 
 
 @pytest.fixture(scope="session")
@@ -27,4 +27,4 @@ def image_run(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     from small import fit_images
 
     folder = tmp_path_factory.mktemp("report") / "images"
-    return fit_images(home, folder, evaluation__report=True, evaluation__evidence_share=1e6)
+    return fit_images(home, folder, evaluation__report=True, evaluation__evidence_share=8.0)

@@ -133,6 +133,6 @@ def test_print(browser: Browser, pages: dict[str, Path], name: str) -> None:
 
 def test_pictures_to_look_at(browser: Browser, pages: dict[str, Path], tmp_path: Path) -> None:
     folder = Path(os.environ.get("UNFREEZE_SCREENSHOTS", tmp_path))
-    for name, path in pages.items():
-        browser.open(path, scheme="dark" if name == "images" else "light")
+    for name, scheme in (("text", "light"), ("images", "dark")):
+        browser.open(pages[name], scheme=scheme)
         assert browser.picture(folder / f"{name}.png").stat().st_size > 10_000

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from page import Page
 
-from unfreeze.report.charts import decades, fitted, labelled, ticks, width_of
+from unfreeze.report.drawing import fitted, width_of
 from unfreeze.report.html import (
     Bar,
     Html,
@@ -33,6 +33,7 @@ from unfreeze.report.html import (
     table,
 )
 from unfreeze.report.markup import visible
+from unfreeze.report.scales import decades, labelled, ticks
 
 ANY = st.text(st.characters(), max_size=60)
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)

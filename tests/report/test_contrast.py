@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from unfreeze.report.charts import DEEP, TONES
+from unfreeze.report.drawing import TONES
+from unfreeze.report.heatmaps import DEEP
 from unfreeze.report.page import page_style
 
 TEXT, GRAPHIC = 4.5, 3.0

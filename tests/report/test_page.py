@@ -16,7 +16,8 @@ from page import Page, check
 import unfreeze
 from unfreeze.errors import RunError
 from unfreeze.report import SECTIONS
-from unfreeze.report.page import report, write_report
+from unfreeze.report.html import element, join, note
+from unfreeze.report.page import Part, report, with_pointers, write_report
 from unfreeze.run import Run, open_run
 
 FAILED = "could not be made"
@@ -140,3 +141,14 @@ def test_no_sentence_has_two_spaces_or_loose_brackets(text_run: Run) -> None:
     page = Page((text_run.path / "report.html").read_text(encoding="utf-8"))
     for each in page.all("p", "figcaption", "caption", "h2", "h3"):
         assert not re.search(r"  |\( | \)|\(\)| ,| \.(?:\s|$)", each.text), each.text
+
+
+def test_summary_points_to_warnings_elsewhere() -> None:
+    calm, grave = note("fine", "good"), join([note("one", "warning"), note("two", "bad")])
+    parts = [Part("summary", "Summary", calm), Part("data", "Data", calm), Part("groups", "Groups", grave)]
+    first, *others = with_pointers(parts)
+    assert first.body == f'{calm}<p>More to take care of: <a href="#groups">Groups</a> (2).</p>'
+    assert others == parts[1:]
+    assert with_pointers(parts[:2]) == parts[:2]
+    text = Part("groups", "Groups", element("p", 'class="note bad"'))
+    assert with_pointers([parts[0], text]) == [parts[0], text], "what is text is no warning"

@@ -91,7 +91,7 @@ def test_nothing_is_left_on_the_network() -> None:
     hook.before_phase(loop)
     updated(loop, hook, [0, 1])
     assert set(loop.stack.module.state_dict()) == before
-    assert not any(module._forward_pre_hooks for module in loop.stack.module.modules())
+    assert not any(module._forward_hooks for module in loop.stack.module.modules())
     assert not hook._features
 
 

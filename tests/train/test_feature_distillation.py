@@ -111,7 +111,7 @@ def test_passes_that_failed_leave_nothing() -> None:
         hook.after_backward(loop)
         assert not hook._features
         assert (term is None) == (pipeline is not None)
-        assert not any(module._forward_pre_hooks for module in loop.stack.module.modules())
+        assert not any(module._forward_hooks for module in loop.stack.module.modules())
 
 
 def test_frozen_groups_get_no_gradient() -> None:

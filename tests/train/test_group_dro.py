@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +135,10 @@ def test_interrupted_is_uninterrupted(home: Path, tmp_path: Path) -> None:
     options = {**EVERYTHING, "sampling": "group-balanced", "evaluation__metric": "worst_group_accuracy"}
     whole = fit_text(home, tmp_path / "whole", **options)
     for update_ in (4, 7):
+        again = partial(resume, tmp_path / "cut", data=options["data"])
+        begin = again if update_ > 4 else partial(fit_text, home, tmp_path / "cut", **options)
         with pytest.raises(Killed):
-            if update_ == 4:
-                fit_text(home, tmp_path / "cut", progress=KillAt(update_), **options)
-            else:
-                resume(tmp_path / "cut", progress=KillAt(update_), data=options["data"])
+            begin(progress=KillAt(update_))
     resume(tmp_path / "cut", data=options["data"])
     assert essence(tmp_path / "cut") == essence(whole.path)
     assert "worst_group_accuracy" in whole.result["test"]

@@ -257,7 +257,7 @@ def test_the_frozen_pass_goes_on_with_fewer_rows(home: Path, tmp_path: Path, mon
         return capture(replays, batch)
 
     monkeypatch.setattr(replaying, "capture_together", narrow_capture)
-    run = fit_text(home, tmp_path / "run", method="head", epochs=3)
+    run = fit_text(home, tmp_path / "run", method="head", epochs=3, evaluation__batch_size=16)
     assert sizes[:3] == [16, 8, 4]
     assert sum(size > 5 for size in sizes) == 2
     assert any("from here on 4" in note for note in run.result["notes"])

@@ -25,6 +25,23 @@ def test_every_row_is_read_once_in_each_epoch(lengths: list[int], size: int, epo
     assert max(lengths) == lengths[reading[0][0]]
 
 
+@settings(deadline=None, max_examples=50)
+@given(lengths=LENGTHS, tokens=st.integers(1, 300))
+def test_a_batch_to_read_has_so_many_tokens_and_no_more(lengths: list[int], tokens: int) -> None:
+    reading = reading_batches(lengths, tokens=tokens)
+    assert sorted(row for batch in reading for row in batch) == list(range(len(lengths)))
+    order = [lengths[row] for batch in reading for row in batch]
+    assert order == sorted(lengths, reverse=True)
+    for batch in reading:
+        longest = lengths[batch[0]]
+        assert len(batch) == 1 or len(batch) * longest <= tokens
+        assert batch is reading[-1] or (len(batch) + 1) * longest > tokens
+
+
+def test_so_many_rows_where_they_are_asked_for() -> None:
+    assert [len(batch) for batch in reading_batches([1, 2, 50, 3, 1], 2, tokens=1000)] == [2, 2, 1]
+
+
 def test_epochs_phases_and_seeds_have_orders_of_their_own() -> None:
     keys = [(seed, 0, phase, epoch) for seed in range(2) for phase in range(2) for epoch in range(2)]
     orders = {str(training_batches([1] * 40, 4, key=key)) for key in keys}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
+import pytest
 import torch
 from small import BASE
 from torch import Tensor
@@ -12,6 +14,7 @@ import unfreeze
 from unfreeze.api import make_job
 from unfreeze.progress import Silent
 from unfreeze.train.job import Job
+from unfreeze.train.order import TOKENS
 from unfreeze.train.scoring import score
 
 
@@ -29,10 +32,15 @@ def a_job(home: Path, **options: object) -> Job:
     return make_job(made, Path(), Silent())
 
 
+SIZES = {"rows": (1, 5, 64), "tokens": (1, 40, 4096)}
+
+
 def test_each_row_is_scored_once_whatever_the_batch_size(home: Path) -> None:
-    kept: dict[int, dict[int, Tensor]] = {}
-    for size in (1, 5, 64):
-        job = a_job(home, evaluation__batch_size=size)
+    kept: dict[str, dict[int, Tensor]] = {}
+    for size in (f"{unit} {size}" for unit, sizes in SIZES.items() for size in sizes):
+        unit, _, number = size.partition(" ")
+        option = "evaluation__batch_size" if unit == "rows" else "evaluation__batch_tokens"
+        job = a_job(home, **{option: int(number)})
         assert job.validation is not None
         seen = kept.setdefault(size, {})
 
@@ -47,5 +55,34 @@ def test_each_row_is_scored_once_whatever_the_batch_size(home: Path) -> None:
         targets = job.validation.targets
         right = sum(int(outputs.argmax() == targets[row]) for row, outputs in seen.items())
         assert scorer.compute()["accuracy"] == right / 18
-    for row in range(18):
-        torch.testing.assert_close(kept[1][row], kept[64][row], rtol=1e-4, atol=1e-6)
+    for size, row in product(kept, range(18)):
+        torch.testing.assert_close(kept["rows 1"][row], kept[size][row], rtol=1e-4, atol=1e-6)
+
+
+def test_short_texts_are_read_in_larger_batches(home: Path) -> None:
+    """With the tokens that the longest have in batches of four; rows that are asked for win."""
+    by_tokens = a_job(home, evaluation__batch_tokens=4 * max(a_job(home).train.lengths))
+    assert by_tokens.evaluation_batch_size == 4
+    sizes = [len(rows) for rows in by_tokens.reading_batches(by_tokens.train)]
+    assert sizes[0] == 4
+    assert sizes[:-1] == sorted(sizes[:-1])
+    assert max(sizes) > 4
+    assert by_tokens.reading_batches(by_tokens.train, 2) != by_tokens.reading_batches(by_tokens.train)
+    by_rows = a_job(home, evaluation__batch_size=5, evaluation__batch_tokens=1000)
+    assert {len(rows) for rows in by_rows.reading_batches(by_rows.train)[:-1]} == {5}
+
+
+def test_figures_do_not_depend_on_it(home: Path) -> None:
+    options = ({"evaluation__batch_size": 1}, {"evaluation__batch_size": 7}, {"evaluation__batch_tokens": 60}, {})
+    found = []
+    for each in options:
+        job = a_job(home, **each)
+        assert job.validation is not None
+        found.append(score(job, job.validation).compute())
+    for other in found[1:]:
+        assert other == pytest.approx(found[0], rel=1e-5)
+
+
+def test_the_plan_says_how_many_tokens(home: Path) -> None:
+    recipe = a_job(home).recipe
+    assert (recipe.evaluation.batch_size, recipe.evaluation.batch_tokens) == (None, TOKENS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,7 +36,8 @@ def compare(runs: RUNS, html: HTML = None, json: JSON = False) -> None:
         found = against_best(ordered, rows[0]["metric"]) if rows else []
         page = write_comparison(ordered, Path(html)) if html else None
     if json:
-        emit([{**row, "against_best": told} for row, told in zip(rows, [None, *map(plain, found)], strict=True)])
+        told = zip_longest(rows, [None, *map(plain, found)])  # the best one is not compared with itself
+        emit([{**row, "against_best": differences} for row, differences in told])
         return
     show(*compare_parts(rows), *difference_parts(found))
     if page is not None:

@@ -239,8 +239,8 @@ def merged_parts(run: Any) -> list[Table | Text]:
     where = "a fresh process" if gate["process"] == "fresh" else "this process"
     lines = [
         words(
-            f"Loaded in {where}, the merged model reproduces the outputs for {gate['rows']} rows: they differ by at most "
-            f"{gate['difference']:.1g} of their scale (allowed: {gate['tolerance']:g})."
+            f"Loaded in {where}, the merged model reproduces the outputs for {gate['rows']} rows: they differ by at "
+            f"most {gate['difference']:.1g} of their scale (allowed: {gate['tolerance']:g})."
         )
     ]
     for library in ("transformers", "timm"):

@@ -42,7 +42,7 @@ def keeping(module: nn.Module, rows: int) -> Iterator[Keeper]:
     """While this lasts, what enters the module's head is noted."""
     keeper = Keeper(_Rows(rows), _Rows(rows))
     head = next(child for child in module.modules() if isinstance(child, Head))
-    hook = head.register_forward_pre_hook(keeper.note)
+    hook = head.register_forward_hook(keeper.note)
     try:
         yield keeper
     finally:
@@ -57,8 +57,8 @@ class Keeper:
     _features: _Rows
     _latest: Tensor | None = None
 
-    def note(self, _: nn.Module, args: tuple[Any, ...]) -> None:
-        """What enters the head."""
+    def note(self, _: nn.Module, args: tuple[Any, ...], __: Tensor) -> None:
+        """What entered the head: seen behind it, since replay puts it in place only just before."""
         self._latest = args[0].detach().float().cpu()
 
     def keep(self, rows: Sequence[int], outputs: Tensor) -> None:

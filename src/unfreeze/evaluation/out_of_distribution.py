@@ -226,11 +226,11 @@ def entering_head(module: nn.Module) -> Iterator[Entering]:
     """While this lasts, what enters the module's head is noted, one pass at a time."""
     noted = Entering()
 
-    def note(_: nn.Module, args: tuple[Any, ...]) -> None:
+    def note(_: nn.Module, args: tuple[Any, ...], __: Tensor) -> None:
         noted.latest = args[0].detach().float().cpu()
 
     head = next(child for child in module.modules() if isinstance(child, Head))
-    hook = head.register_forward_pre_hook(note)
+    hook = head.register_forward_hook(note)
     try:
         yield noted
     finally:

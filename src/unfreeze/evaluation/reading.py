@@ -13,11 +13,14 @@ from unfreeze.models.pretrained import Pretrained, Sample
 from unfreeze.stack.working import Working, make_working
 from unfreeze.train.feed import encode_all, to_device
 from unfreeze.train.memory import Portions
-from unfreeze.train.order import reading_batches
+from unfreeze.train.order import TOKENS, TOKENS_ELSEWHERE, reading_batches
 from unfreeze.train.precision import choose_precision
 
 ENCODED_TOGETHER = 2000
 """Inputs that are encoded, and sorted by length, at a time: images of a large prediction must not all be in memory."""
+
+IMAGES = 64
+"""Images that are read at a time."""
 
 
 def exact(pretrained: Pretrained) -> Working:
@@ -35,9 +38,14 @@ def fast(pretrained: Pretrained, precision: str = "auto") -> Working:
 
 
 def read(
-    pretrained: Pretrained, working: Working, inputs: Sequence[Input], batch_size: int = 64
+    pretrained: Pretrained, working: Working, inputs: Sequence[Input], batch_size: int | None = None
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of outputs and the numbers of the inputs that they belong to.
+
+    Parameters
+    ----------
+    batch_size : int, optional
+        Inputs that are read at a time; None: as many texts as make a number of tokens, or 64 images.
 
     Yields
     ------
@@ -47,6 +55,8 @@ def read(
     preprocess = pretrained.preprocess
     device = next(working.module.parameters()).device
     portions = Portions()
+    size = batch_size if batch_size or pretrained.family.modality == "text" else IMAGES
+    tokens = TOKENS if device.type == "cpu" else TOKENS_ELSEWHERE
     for start in range(0, len(inputs), ENCODED_TOGETHER):
         samples = encode_all(preprocess, inputs[start : start + ENCODED_TOGETHER])
 
@@ -56,12 +66,14 @@ def read(
             found: Tensor = working.module(**batch).float().cpu()
             return found
 
-        for batch in reading_batches([preprocess.length(sample) for sample in samples], batch_size):
+        for batch in reading_batches([preprocess.length(sample) for sample in samples], size, tokens):
             for rows, outputs in portions.each(batch, outputs_of_rows):
                 yield [start + row for row in rows], outputs
 
 
-def outputs_of(pretrained: Pretrained, working: Working, inputs: Sequence[Input], batch_size: int = 64) -> Tensor:
+def outputs_of(
+    pretrained: Pretrained, working: Working, inputs: Sequence[Input], batch_size: int | None = None
+) -> Tensor:
     """All outputs, of shape (inputs, outputs), in the order of the inputs."""
     found = torch.zeros(len(inputs), pretrained.spec["outputs"])
     for rows, outputs in read(pretrained, working, inputs, batch_size):

@@ -68,6 +68,20 @@ class Resampled:
         return {"value": value, "low": low, "high": high}
 
 
+def widened(figure: dict[str, float | None], entries: float) -> dict[str, float | None]:
+    """A share with the wider of its bootstrap interval and Wilson's (1927) for so many independent entries.
+
+    Of a few entries that are all alike every resample is alike too, which is no certainty.
+    """
+    share = figure["value"]
+    if share is None or not np.isfinite(share) or entries <= 0 or figure["low"] is None or figure["high"] is None:
+        return figure
+    spread = 1.96**2 / entries
+    middle, reach = share + spread / 2, (spread * (share * (1 - share) + spread / 4)) ** 0.5
+    low, high = (middle - reach) / (1 + spread), (middle + reach) / (1 + spread)
+    return {"value": share, "low": max(0.0, min(low, figure["low"])), "high": min(1.0, max(high, figure["high"]))}
+
+
 def _ratio(part: Array, whole: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         return part / whole

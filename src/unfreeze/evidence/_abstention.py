@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unfreeze.evaluation.calibration import Step
-from unfreeze.evaluation.resampling import resample
+from unfreeze.evaluation.resampling import resample, widened
 
 Floats: TypeAlias = NDArray[np.float64]
 Answers: TypeAlias = tuple[Floats, NDArray[np.bool_]]
@@ -44,7 +44,7 @@ def abstention(
     order = np.argsort(-confidence, kind="stable")
     errors = np.cumsum(~right[order]) / np.arange(1, len(order) + 1)
     places = np.unique(np.linspace(max(1, len(order) // CURVE), len(order), CURVE).round().astype(np.intp)) - 1
-    wrong = resample((~right)[:, None], resamples, seed).column(0)
+    wrong = widened(resample((~right)[:, None], resamples, seed).column(0), len(right))
     rates = [rate for rate in WISHED if rate < max(wrong["value"] or 0.0, steps[0].rate)]
     return {
         "wrong": wrong,
@@ -73,8 +73,11 @@ def _wished(
         found: dict[str, Any] = {"error_rate": rate, "threshold": step.threshold, "expected": step.rate}
         found["validation"] = {"coverage": step.coverage, "error": step.error}
         if test is not None:
-            place = 2 * reached.index(step)
-            found["test"] = {"coverage": drawn.column(place), "error": drawn.share(place + 1, place)}
+            place, rows = 2 * reached.index(step), len(test[0])
+            found["test"] = {
+                "coverage": widened(drawn.column(place), rows),
+                "error": widened(drawn.share(place + 1, place), float(drawn.means[place]) * rows),
+            }
         told.append(found)
     return told
 

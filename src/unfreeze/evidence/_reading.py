@@ -28,8 +28,6 @@ from unfreeze.train.order import generator
 TRIED = 32
 """Rows that are read to find out how long a row takes."""
 
-BATCH = 64
-
 SHARE = 0.5
 """Of the time that is left for evidence, what one part of it takes: others come after it."""
 
@@ -59,7 +57,7 @@ def outputs_and_features(
     outputs = torch.zeros(len(inputs), context.task.outputs(context.manifest))
     features: Tensor | None = None
     with entering_head(working.module) as entering:
-        for rows, some in read(pretrained, working, inputs, min(BATCH, context.job.evaluation_batch_size)):
+        for rows, some in read(pretrained, working, inputs, context.recipe.evaluation.batch_size):
             entered = entering.features()
             if features is None:
                 features = torch.zeros(len(inputs), entered.shape[1])

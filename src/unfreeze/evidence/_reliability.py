@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from unfreeze.evaluation.calibration import Calibration
-from unfreeze.evaluation.resampling import Resampled, Statistic
+from unfreeze.evaluation.resampling import Resampled, Statistic, widened
 from unfreeze.tasks._metrics import BINS
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -121,25 +121,8 @@ def diagram(drawn: Resampled, rows: int) -> list[dict[str, Any]]:
             "to": (number + 1) / BINS,
             "entries": round(counts[number] * rows),
             "probability": float(sure[number] / counts[number]),
-            "observed": _observed(drawn, number, counts[number] * rows),
+            "observed": widened(drawn.share(HIT.start + number, COUNT.start + number), counts[number] * rows),
         }
         for number in range(BINS)
         if counts[number] > 0
     ]
-
-
-def _observed(drawn: Resampled, number: int, entries: float) -> Figure:
-    """How often a bin's probabilities came true; the interval is the wider of the bootstrap's and Wilson's (1927).
-
-    Of a few entries that are all alike every resample is alike too, which is no certainty.
-    """
-    found = drawn.share(HIT.start + number, COUNT.start + number)
-    share = found["value"] or 0.0
-    spread = 1.96**2 / entries
-    middle, reach = share + spread / 2, (spread * (share * (1 - share) + spread / 4)) ** 0.5
-    low, high = (middle - reach) / (1 + spread), (middle + reach) / (1 + spread)
-    return {
-        "value": share,
-        "low": low if found["low"] is None else min(low, found["low"]),
-        "high": high if found["high"] is None else max(high, found["high"]),
-    }

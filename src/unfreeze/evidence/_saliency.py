@@ -74,11 +74,11 @@ def activation_map(
 ) -> tuple[str, NDArray[Any]] | None:
     """The layer group that was looked at, and how much each place of its features speaks for an output.
 
-    That is ReLU(Σ G A) over channels, with A the group's features and G their gradients (HiResCAM: Draelos & Carin
-    2020, arXiv:2011.08891). In a network that ends with a mean over places and a linear layer it is Grad-CAM (Selvaraju
-    et al. 2017, arXiv:1610.02391), which averages gradients over places and in any other network may mark places that
-    were not looked at. The topmost group is taken that still has places, and on whose places the output depends: what
-    leaves a transformer's last block speaks through its class token alone.
+    That is Σ G A over channels, with A the group's features and G their gradients (HiResCAM: Draelos & Carin 2020,
+    arXiv:2011.08891). In a network that ends with a mean over places and a linear layer it is Grad-CAM before its ReLU
+    (Selvaraju et al. 2017, arXiv:1610.02391), which averages gradients over places and in any other network may mark
+    places that were not looked at. The topmost group is taken that still has places, and on whose places the output
+    depends: what leaves a transformer's last block speaks through its class token alone.
 
     Parameters
     ----------
@@ -90,7 +90,8 @@ def activation_map(
 
     Returns
     -------
-    str, and array of shape (height, width) with values of at least 0; or None where no group has nine places
+    str, and array of shape (height, width), below 0 where a place speaks against the output; or None where no group has
+    nine places
     """
     seen: list[tuple[str, Tensor]] = []
     prefix = int(getattr(getattr(stack.module, "backbone", None), "num_prefix_tokens", 0))
@@ -105,7 +106,7 @@ def activation_map(
             gradient = torch.autograd.grad(score, features, retain_graph=True, allow_unused=True)[0]
             slopes = None if gradient is None else on_a_grid(gradient, prefix)
             if slopes is not None and bool(slopes.any()):
-                return name, (slopes * places).sum(dim=0).relu().detach().float().cpu().numpy()
+                return name, (slopes * places).sum(dim=0).detach().float().cpu().numpy()
     return None
 
 
@@ -166,10 +167,10 @@ def randomised(stack: LayerStack, groups: Sequence[str], seed: int) -> LayerStac
 
 
 def rank_correlation(one: NDArray[Any], other: NDArray[Any]) -> float | None:
-    """Spearman's correlation of two maps; None where one of them is flat."""
+    """Spearman's correlation of the sizes of two maps, whatever their signs; None where one of them is flat."""
     from scipy.stats import rankdata
 
-    ranks = [rankdata(each.ravel()) for each in (one, other)]
+    ranks = [rankdata(np.abs(each).ravel()) for each in (one, other)]
     if any(np.ptp(each) == 0 for each in ranks):
         return None
     return float(np.corrcoef(*ranks)[0, 1])

@@ -115,7 +115,8 @@ def corrupted_suite(context: Context, reference: Reference | None) -> dict[str, 
         context.pretrained.preprocess, feed, order, [names[place % len(names)] for place in range(len(order))], 3, seed
     )
     suite = plan_suite(affordable(context, tried.places, SHARE, tried.model(context.pretrained)), len(feed), names)
-    rows, cells, ends = order[: suite.rows], [], context.time_left() * (1 - SHARE)
+    rows, ends = order[: suite.rows], context.time_left() * (1 - SHARE)
+    cells: list[Cell] = []
     for name, severity in suite.cells:
         if cells and context.time_left() < ends:
             break

@@ -139,11 +139,11 @@ def under_its_map(pixels: NDArray[np.uint8], places: NDArray[Any], side: int = S
     ----------
     pixels : bytes of shape (channels, size, size)
     places : array of shape (height, width)
-        0 or more; the largest is shown lightest.
+        The largest is shown lightest, 0 and less darkest.
     """
     picture = _resized(_coloured(pixels), side)
     grey = np.asarray(picture.convert("L"), np.float64)[..., None]
-    heat = Image.fromarray((places / max(float(places.max()), 1e-12)).astype(np.float32))
+    heat = Image.fromarray((places.clip(0) / max(float(places.max()), 1e-12)).astype(np.float32))
     share = np.clip(np.asarray(heat.resize((side, side), Image.Resampling.BILINEAR), np.float64), 0, 1) * (
         len(RAMP) - 1
     )

@@ -21,7 +21,7 @@ from unfreeze.evaluation.calibration import (
     radius_of,
     steps_of,
 )
-from unfreeze.evaluation.resampling import resample
+from unfreeze.evaluation.resampling import resample, widened
 from unfreeze.evidence._abstention import abstention
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence
@@ -178,9 +178,9 @@ def _of_numbers(context: Context, fitted: bool) -> dict[str, Any]:
         "coverage": [
             {
                 "level": level,
-                "normal_before": drawn.column(2 + 2 * place),
-                "normal_after": drawn.column(3 + 2 * place),
-                "conformal": drawn.column(first + place) if radius[level] is not None else None,
+                "normal_before": widened(drawn.column(2 + 2 * place), len(told)),
+                "normal_after": widened(drawn.column(3 + 2 * place), len(told)),
+                "conformal": None if radius[level] is None else widened(drawn.column(first + place), len(told)),
                 "radius": radius[level],
             }
             for place, level in enumerate(LEVELS)

@@ -42,10 +42,15 @@ LEAST = 40
 
 
 def collect(context: Context) -> dict[str, Any] | None:
-    """Drift on the source's rows where there are some, else on validation's; retention where they have labels."""
+    """Drift on the source's rows where there are some, else on validation's; retention where they have labels.
+
+    None where training began with random weights: there is nothing to forget.
+    """
     below = [name for name in context.job.learned if name != context.stack.names[-1]]
     if not below:
         return {"unchanged": True}
+    if context.before.provenance.source == "random":
+        return None
     found: dict[str, Any] = {
         "unchanged": False,
         "removable": all(context.stack.group(name).beside for name in below) and _inserted(context),
@@ -153,7 +158,7 @@ def _chance(encoded: Tensor, task: str) -> float | None:
 EVIDENCE = Evidence(
     card=Card(
         what="whether a source set's labels can still be read off the features, and how far features have drifted",
-        when="something below the head learned; retention where evaluation.source names a labelled set",
+        when="training began with pre-trained weights; retention where evaluation.source names a labelled set",
         cost=f"two passes over up to {ROWS} rows, and ten ridges",
         evidence="a probe that is fitted anew shows what is lost for good, one that is not what an old head would lose "
         "at once; drift shows that features changed, not whether for the worse",

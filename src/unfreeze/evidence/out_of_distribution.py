@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from unfreeze.evaluation.out_of_distribution import FOLDS, fit_reference, separation
-from unfreeze.evaluation.resampling import resample
+from unfreeze.evaluation.resampling import resample, widened
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence
 from unfreeze.registry import Card
@@ -48,7 +48,10 @@ def collect(context: Context) -> dict[str, Any] | None:
         drawn = resample(beyond, context.recipe.evaluation.bootstrap, context.recipe.seed)
         found["test"] = {
             "rows": len(distances),
-            "beyond": [{"percentile": share, "share": drawn.column(place)} for place, share in enumerate(PERCENTILES)],
+            "beyond": [
+                {"percentile": share, "share": widened(drawn.column(place), len(distances))}
+                for place, share in enumerate(PERCENTILES)
+            ],
             "against_validation": separation(reference.distances.numpy(), distances),
             "furthest": [_row(context, int(row), percentiles[row]) for row in np.argsort(-distances)[:FURTHEST]],
         }

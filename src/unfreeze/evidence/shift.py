@@ -17,7 +17,7 @@ from unfreeze.errors import UserError
 from unfreeze.evaluation.calibration import read_calibration
 from unfreeze.evaluation.intervals import with_intervals
 from unfreeze.evaluation.out_of_distribution import Reference, read_reference, separation
-from unfreeze.evaluation.resampling import resample
+from unfreeze.evaluation.resampling import resample, widened
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence
 from unfreeze.evidence._paired import Figure, metric_of
@@ -152,7 +152,10 @@ def _distance(context: Context, reference: Reference, features: Tensor) -> dict[
     """How well a set's rows are told from usual ones, and how many of them lie beyond nearly all of these."""
     beyond = reference.percentile(features)[:, None] >= 95
     drawn = resample(beyond, context.recipe.evaluation.bootstrap, context.recipe.seed)
-    return {"auroc": separation(usual(context, reference), reference.distance(features)), "beyond_95": drawn.column(0)}
+    return {
+        "auroc": separation(usual(context, reference), reference.distance(features)),
+        "beyond_95": widened(drawn.column(0), len(features)),
+    }
 
 
 EVIDENCE = Evidence(

@@ -243,8 +243,10 @@ METHOD = Method(
         "the pre-trained weights stay as they are.",
         when="Models too large to fine-tune whole, many tasks over one base, or a small file for each task: the first "
         "choice among methods that learn few parameters.",
-        cost="Little memory for the optimizer, activations as in full fine-tuning, a tenth to a third more time per "
-        "pass. `unfreeze merge` folds the updates into the layers, and predictions then cost what the base's do.",
+        cost="Little memory for the optimizer, activations as in full fine-tuning. On a CPU a training pass of "
+        "all-MiniLM-L6-v2 takes 0.8 of full fine-tuning's time. With dora it takes 1.05, and predictions 1.3 times the "
+        "base's, 4.6 times for a single short text. `unfreeze merge` folds the updates into the layers, and "
+        "predictions cost what the base's do.",
         evidence="In the source equal to full fine-tuning on GLUE with under 1 % of the parameters; behind it where "
         "much has to be learned, while it forgets less (Biderman et al. 2024, arXiv:2405.09673). Grouped convolutions "
         "are left as they are.",

@@ -74,13 +74,18 @@ METHOD = Method(
     card=Card(
         what="Each attention layer finds learned keys and values in front of those of the text; they learn, and the "
         "new head. Nothing can be folded into the model afterwards.",
-        when="Many tasks over one text model, each a file of some ten thousand numbers. Not for images (see prompt), "
-        "nor where predictions have to cost what the plain model's do (see lora).",
+        when="Many tasks over one text model, each a file of some hundred thousand numbers. Not for images (see "
+        "prompt), nor where predictions have to cost what the plain model's do (see lora).",
         cost="Memory of activations as in full fine-tuning, and of the optimizer next to none. With `blocks` only the "
         "upper part is computed more than once per sample. Predictions look at as many more keys as it is long.",
         evidence="In the first source as good as full fine-tuning of GPT-2 on texts from tables with 0.1 % of the "
-        "parameters; in the second on classification too, if every layer has a prefix.",
-        source="Li and Liang 2021, arXiv:2101.00190; Liu et al. 2022, P-tuning v2, arXiv:2110.07602",
+        "parameters; in the second on classification too, if every layer has a prefix. Both share one softmax between "
+        "prefix and text (`gate: false`); the gate is the third's. On 765 rows of banking77 with a small sentence "
+        "encoder (two seeds, best epoch on 455 validation rows): 82.7 % with the gate, 80.8 without, full fine-tuning "
+        "83.6, the head alone 81.2, each uncertain by about 1.5. Rate and gate were chosen on these rows, which "
+        "flatters them.",
+        source="Li and Liang 2021, arXiv:2101.00190; Liu et al. 2022, P-tuning v2, arXiv:2110.07602; Zhang et al. "
+        "2023, LLaMA-Adapter, arXiv:2303.16199",
     ),
     phases=added_and_head,
     rewrite=rewrite,

@@ -76,14 +76,16 @@ METHOD = Method(
         cost="Memory of activations as in full fine-tuning, and longer inputs. A text's tokens enter at the bottom, so "
         "nothing below them can be kept and replayed; in vision transformers `blocks` lets them enter higher.",
         evidence="In the first source as good as full fine-tuning with models of ten billion parameters, far behind it "
-        "with small ones; in the second ahead of it on 20 of 24 sets for vision transformers, if each block has some.",
+        "with small ones; in the second ahead of it on 20 of 24 sets for vision transformers, if each block has some. "
+        "On 765 rows of banking77 with a small sentence encoder seven settings gave 78.5 to 81.3 % (one seed, best "
+        "epoch on 455 validation rows): no more than the head alone, 80.9; full fine-tuning 84.0. Images: not tried.",
         source="Lester et al. 2021, arXiv:2104.08691; Jia et al. 2022, Visual Prompt Tuning, arXiv:2203.12119",
     ),
     phases=added_and_head,
     rewrite=rewrite,
     options=PromptOptions,
     additions=(Addition("prompt", r"\.prompt\."),),
-    own_rate=3e-2,
+    own_rate=1e-1,
     rate_reason="tokens are held in the unit of real ones, alike for all models",
     fold=folded,
     interchange=interchange,

@@ -6,18 +6,14 @@ a table that is folded away. Series differ by dash or mark as well as by colour.
 
 from __future__ import annotations
 
-import math
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal, TypeGuard
+from typing import TypeGuard
 
-from unfreeze.report.markup import Html, alike, cut, element, figure, join, number, percent, table
-
-WIDTH = 640
-TONES = 8
-"""Colours of series; they begin again after these."""
+from unfreeze.report.drawing import TONES, WIDTH, Style, drawing, fitted, legend, rule, text, width_of
+from unfreeze.report.markup import Html, alike, cut, element, figure, join, number, table
+from unfreeze.report.scales import Scale, around, labelled
 
 MOST_POINTS = 400
 """Points of a line that are drawn: more than a screen shows."""
@@ -28,29 +24,12 @@ MOST_ROWS = 60
 LARGEST = 1e100
 """Beyond it a figure is not drawn: the difference of two could overflow."""
 
-CHARACTER = 7.0
-"""Width of a character of the charts' text, about."""
-
-DEEP = 0.73
-"""Share of full shade from which text in a cell is set in the other ink, so that it can be read on both sides."""
-
-Style = Literal["line", "dashed", "dots"]
 Format = Callable[[float], str]
 
 
 def short(value: float) -> str:
     """A figure with three digits."""
     return number(value, 3)
-
-
-def labelled(ticks: Sequence[float]) -> list[tuple[float, str]]:
-    """Each tick with its words: as many decimal places as tell neighbours apart, and no more."""
-    steps = [abs(b - a) for a, b in pairwise(ticks)]
-    step, most = min(steps, default=0.0), max((abs(at) for at in ticks), default=0.0)
-    if not step or most >= 1e6 or step < 1e-4:
-        return [(at, number(at, 2 if not steps else 3)) for at in ticks]
-    places = next(places for places in range(6) if abs(round(step, places) - step) < step * 1e-6)
-    return [(at, f"{at:,.{places}f}".replace("-", "−")) for at in ticks]
 
 
 @dataclass(frozen=True)
@@ -82,122 +61,6 @@ class Mark:
 
     x: float
     text: str
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Maps values to a stretch of the picture."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-
-    def __call__(self, value: float) -> float:
-        low, high, value = (math.log10(v) if self.log else v for v in (self.low, self.high, max(value, _tiny(self))))
-        share = (value - low) / (high - low) if high > low else 0.5
-        return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
-
-    def ticks(self, count: int = 5, least: float = 0.0) -> list[float]:
-        """Round values within the scale, at least so far apart."""
-        return decades(self.low, self.high) if self.log else ticks(self.low, self.high, count, least)
-
-
-def _tiny(scale: Scale) -> float:
-    return scale.low if scale.log else -math.inf
-
-
-def ticks(low: float, high: float, count: int = 5, least: float = 0.0) -> list[float]:
-    """About `count` round values from low to high (steps of 1, 2, 2.5 or 5 times a power of ten, at least `least`)."""
-    if not high > low:
-        return [low]
-    rough = max((high - low) / max(1, count), least)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def decades(low: float, high: float) -> list[float]:
-    """Powers of ten from low to high, at most eight; the ends where there are fewer than two."""
-    powers = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)
-    found = [10.0**power for power in powers[:: -(-len(powers) // 8) or 1]]
-    return found if len(found) > 1 else [low, high]
-
-
-def around(values: Sequence[float], zero: bool = False) -> tuple[float, float]:
-    """A range that holds the values with a little room; with `zero` it begins or ends at 0."""
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    if zero:
-        low, high = min(low, 0.0), max(high, 0.0)
-    if low == high:
-        low, high = (0.0, 1.0) if low == 0 else (low - 0.5 * abs(low), high + 0.5 * abs(high))
-    room = 0.04 * (high - low)
-    return (low if zero and low == 0 else low - room, high if zero and high == 0 else high + room)
-
-
-# ------------------------------------------------------------------------------------------------- parts
-
-
-def text(x: float, y: float, words: object, anchor: str = "start", class_: str | None = None, **more: object) -> Html:
-    """A text within a picture."""
-    return element("text", words, x=float(x), y=float(y), text_anchor=anchor, class_=class_, **more)
-
-
-def rule(x1: float, y1: float, x2: float, y2: float, class_: str) -> Html:
-    """A straight line."""
-    return element("line", x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2), class_=class_)
-
-
-def drawing(width: float, height: float, title: str, description: str, *content: object) -> Html:
-    """An SVG picture that tells its name and what is to be seen on it."""
-    return element(
-        "div",
-        element(
-            "svg",
-            element("title", title),
-            element("desc", description) if description else None,
-            *content,
-            viewBox=f"0 0 {width:.0f} {height:.0f}",
-            role="img",
-            aria_label=f"{title}. {description}" if description else title,
-            class_="chart",
-        ),
-        class_="scroll",
-        tabindex="0",
-        role="group",
-        aria_label=title,
-    )
-
-
-def width_of(words: str) -> float:
-    """The width of a text in the charts' letters, about; East Asian characters are twice as wide."""
-    return CHARACTER * sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in words)
-
-
-def fitted(words: str, width: float) -> str:
-    """The text, or as much of it as fits."""
-    words = cut(words, 200)
-    while width_of(words) > width and len(words) > 2:
-        words = cut(words, len(words) - 1)
-    return words
-
-
-def legend(entries: Sequence[tuple[str, int, Style]]) -> Html | None:
-    """Names of series beside their colour and dash; nothing for one alone."""
-    if len(entries) < 2:
-        return None
-    return element("ul", *(element("li", _sample(tone, style), name) for name, tone, style in entries), class_="legend")
-
-
-def _sample(tone: int, style: Style) -> Html:
-    drawn = (
-        element("circle", cx=13, cy=6, r=4, class_=f"dot tone{tone}")
-        if style == "dots"
-        else rule(1, 6, 25, 6, f"line {style} tone{tone}")
-    )
-    return element("svg", drawn, viewBox="0 0 26 12", width=26, height=12, aria_hidden="true")
 
 
 # -------------------------------------------------------------------------------------------------- bars
@@ -355,7 +218,8 @@ def _frame(
         )
         for at, words in upright
     ]
-    parts += [text(horizontal(at), bottom + 18, words, "middle", "tick") for at, words in labelled(horizontal.ticks(6, least))]
+    ticks = labelled(horizontal.ticks(6, least))
+    parts += [text(horizontal(at), bottom + 18, words, "middle", "tick") for at, words in ticks]
     parts += [
         rule(left, bottom, WIDTH - 12, bottom, "axis"),
         text((left + WIDTH - 12) / 2, height - 6, x, "middle"),
@@ -600,78 +464,3 @@ def _column(frame: _Frame, low: float, high: float, value: float, place: int, co
         height=float(max(1.0, abs(at - zero))),
         class_=f"bar tone{place % TONES}",
     )
-
-
-# ----------------------------------------------------------------------------------------------- heatmap
-
-
-def heatmap(
-    values: Sequence[Sequence[float | None]],
-    rows: Sequence[str],
-    columns: Sequence[str],
-    title: str,
-    *,
-    row_title: str = "",
-    column_title: str = "",
-    texts: Sequence[Sequence[str]] | None = None,
-    top: float | None = None,
-    description: str = "",
-    caption: object = "",
-) -> Html:
-    """Cells whose shade tells their value, such as a confusion matrix.
-
-    Parameters
-    ----------
-    values : rows of values from 0 to `top` (None: the largest); None is an empty cell
-    texts : rows of texts, optional
-        What stands in the cells, and in the table beside the chart; None: the values as per cent.
-    """
-    texts = texts or [["" if value is None else percent(value, 0) for value in row] for row in values]
-    most = top or max([value for row in values for value in row if value is not None], default=1.0) or 1.0
-    left = min(170.0, max([width_of(name) for name in rows], default=0.0)) + 14 + (18 if row_title else 0)
-    slanted = max([width_of(name) for name in columns], default=0.0) > min(64.0, (WIDTH - left) / len(columns)) - 4
-    cell = min(64.0, (WIDTH - left - (72 if slanted else 0)) / max(1, len(columns)))
-    deep = min(46.0, max(22.0, cell * 0.7))
-    head = (18 if column_title else 0) + (
-        min(110.0, max([width_of(name) for name in columns], default=0.0)) * 0.71 + 16 if slanted else 20
-    )
-    parts: list[Html | None] = []
-    if column_title:
-        parts.append(text(left + cell * len(columns) / 2, 13, column_title, "middle"))
-    for place, name in enumerate(columns):
-        at = left + cell * (place + 0.5)
-        words = fitted(name, 110.0 if slanted else cell)
-        turned = f"rotate(-45 {at:.1f} {head - 6:.1f})" if slanted else None
-        parts.append(text(at, head - 6, words, "start" if slanted else "middle", "tick", transform=turned))
-    for place, name in enumerate(rows):
-        parts.append(text(left - 8, head + deep * (place + 0.5) + 4, fitted(name, left - 24), "end", "tick"))
-    if row_title:
-        middle = head + deep * len(rows) / 2
-        parts.append(text(12, middle, row_title, "middle", transform=f"rotate(-90 12 {middle:.1f})"))
-    wide = cell >= max([width_of(word) for row in texts for word in row], default=0.0) * 0.9
-    for at_row, row in enumerate(values):
-        for at_column, value in enumerate(row):
-            if value is None:
-                continue
-            x, y = left + cell * at_column, head + deep * at_row
-            share = min(1.0, max(0.0, value / most))
-            said = f"{rows[at_row]}, {columns[at_column]}: {texts[at_row][at_column]}"
-            parts.append(
-                element(
-                    "rect",
-                    element("title", said),
-                    x=float(x + 1),
-                    y=float(y + 1),
-                    width=float(cell - 2),
-                    height=float(deep - 2),
-                    fill_opacity=f"{0.06 + 0.94 * share:.2f}" if share else "0.04",
-                    class_="cell",
-                )
-            )
-            if wide:
-                inner = "in deep" if share > DEEP else "in"
-                parts.append(text(x + cell / 2, y + deep / 2 + 4, texts[at_row][at_column], "middle", inner))
-    said = description or f"{len(rows)} rows and {len(columns)} columns."
-    picture = drawing(WIDTH, head + deep * len(rows) + 4, title, said, *parts)
-    data = table([row_title or "", *columns], [[name, *line] for name, line in zip(rows, texts, strict=True)], title)
-    return figure(picture, caption or title, data)

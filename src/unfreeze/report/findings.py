@@ -61,8 +61,8 @@ def _probe(run: Run) -> Iterator[Said]:
         behind = difference["high"] < 0
         yield Said(
             "bad" if behind else "warning",
-            f"A linear model on the frozen features does {'better' if behind else 'as well, as far as these rows tell'}: "
-            "see “Beside simpler alternatives”.",
+            f"A linear model on the frozen features does {'better' if behind else 'as well, as far as these rows tell'}"
+            ": see “Beside simpler alternatives”.",
         )
 
 

@@ -11,7 +11,8 @@ use classes and SVG attributes), headings within a section begin at level 3 (`he
 
 from __future__ import annotations
 
-from unfreeze.report.charts import Bar, Line, Mark, bars, heatmap, histogram, lines
+from unfreeze.report.charts import Bar, Line, Mark, bars, histogram, lines
+from unfreeze.report.heatmaps import heatmap
 from unfreeze.report.markup import (
     Html,
     alike,

@@ -18,6 +18,10 @@ from unfreeze.run import Run
 from unfreeze.train.files import write_bytes
 
 REPORT = "report.html"
+GRAVE = ("warning", "bad")
+
+REPEATED = ("comparison",)
+"""Sections whose warnings stand in the summary too."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,24 @@ def parts_of(run: Run) -> list[Part]:
             body = note(f"This section could not be made from what the run holds ({reason}).", "warning")
         if body:
             found.append(Part(name, section.title, body))
-    return found
+    return with_pointers(found)
+
+
+def with_pointers(parts: Sequence[Part]) -> list[Part]:
+    """The same sections; the first also says which of the others hold warnings that it does not repeat."""
+    if not parts:
+        return []
+    first, *others = parts
+    held = [(part, sum(part.body.count(f'class="note {kind}"') for kind in GRAVE)) for part in others]
+    links = [
+        join([element("a", part.title, href=f"#{part.name}"), f" ({count})" if count > 1 else None])
+        for part, count in held
+        if count and part.name not in REPEATED
+    ]
+    if not links:
+        return list(parts)
+    pointed = element("p", "More to take care of: ", join(links, ", "), ".")
+    return [Part(first.name, first.title, join([first.body, pointed])), *others]
 
 
 def document(title: str, about: object, parts: Sequence[Part]) -> str:

@@ -58,7 +58,7 @@ class Distillation(Hook):
 
     def before_step(self, loop: LoopState) -> None:
         """Look at what enters the head, for this update only."""
-        self._handle = head_of(loop).register_forward_pre_hook(self._look)
+        self._handle = head_of(loop).register_forward_hook(self._look)
         if self.optimizer is not None:
             self.optimizer.zero_grad(set_to_none=True)
 
@@ -114,7 +114,8 @@ class Distillation(Hook):
             self.projection = nn.Linear(width, self.teacher.shape[1])
         self.optimizer = torch.optim.Adam(self.projection.parameters(), self.lr)
 
-    def _look(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+    def _look(self, module: nn.Module, arguments: tuple[Tensor, ...], outputs: Tensor) -> None:
+        """Behind the head, since replay puts in place what enters it only just before."""
         self._features.append(arguments[0])
 
 

@@ -70,7 +70,7 @@ class FeatureDistillation(Hook):
     def before_step(self, loop: LoopState) -> None:
         """Look at what enters the head, for this update only."""
         if self.wanted is not None and not self.again and learns_below_the_head(loop):
-            self._handle = head_of(loop).register_forward_pre_hook(self._look)
+            self._handle = head_of(loop).register_forward_hook(self._look)
 
     def term(self, loop: LoopState, rows: Sequence[int]) -> Tensor | None:
         """How far the features of these rows have moved, on average."""
@@ -116,5 +116,5 @@ class FeatureDistillation(Hook):
         assert self.wanted is not None
         return distances(features(loop, self.feed, rows), self.wanted[torch.tensor(rows)], self._scale).sum()
 
-    def _look(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+    def _look(self, module: nn.Module, arguments: tuple[Tensor, ...], outputs: Tensor) -> None:
         self._features.append(arguments[0])

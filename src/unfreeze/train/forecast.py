@@ -26,7 +26,7 @@ from unfreeze.train.feed import Feed
 from unfreeze.train.footprint import FEW, MORE, Footprint, bytes_of, footprint_of
 from unfreeze.train.job import Job
 from unfreeze.train.memory import forget_attempt, moving, release
-from unfreeze.train.order import reading_batches, training_batches
+from unfreeze.train.order import training_batches
 from unfreeze.train.replaying import Expected, expectations, kept_bytes
 from unfreeze.train.touched_rows import touched_rows
 
@@ -176,7 +176,7 @@ class Needs:
         if not self.reading.kernels:
             return 0
         feeds = [self.job.train, *(feed for feed in (self.job.validation, self.test) if feed is not None)]
-        return len({shape for feed in feeds for shape in _shapes_of(feed, reading_batches(feed.lengths, rows))})
+        return len({shape for feed in feeds for shape in _shapes_of(feed, self.job.reading_batches(feed, rows))})
 
 
 @dataclass(frozen=True)

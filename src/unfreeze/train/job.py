@@ -20,6 +20,7 @@ from unfreeze.tasks._task import LossOptions, Task
 from unfreeze.train.feed import Feed, to_device
 from unfreeze.train.hooks import Hook
 from unfreeze.train.memory import Portions
+from unfreeze.train.order import TOKENS, reading_batches
 
 
 def reseed(device: torch.device, seed: int) -> None:
@@ -63,8 +64,34 @@ class Job:
 
     @property
     def evaluation_batch_size(self) -> int:
-        """Rows per forward pass of an evaluation."""
-        return self.recipe.evaluation.batch_size or 2 * self.batch_size
+        """Rows per forward pass where nothing is learned; of texts that are read by tokens those of the longest."""
+        evaluation = self.recipe.evaluation
+        if self.reads_by_tokens:
+            return max(1, (evaluation.batch_tokens or TOKENS) // self.longest)
+        return evaluation.batch_size or 2 * self.batch_size
+
+    @property
+    def reads_by_tokens(self) -> bool:
+        """Whether batches where nothing is learned have as many tokens each, instead of as many rows."""
+        return self.reads_text and self.recipe.evaluation.batch_size is None
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest training text; 1 for images."""
+        return max(self.train.lengths, default=1)
+
+    def reading_batches(self, feed: Feed, rows: int | None = None) -> list[list[int]]:
+        """Batches of a feed where nothing is learned, the longest texts first.
+
+        Parameters
+        ----------
+        rows : int, optional
+            How many of the longest training texts go together, instead of what the recipe says.
+        """
+        if not self.reads_by_tokens:
+            return reading_batches(feed.lengths, rows or self.evaluation_batch_size)
+        asked = self.recipe.evaluation.batch_tokens or TOKENS
+        return reading_batches(feed.lengths, tokens=rows * self.longest if rows else asked)
 
     @property
     def steps_per_epoch(self) -> int:

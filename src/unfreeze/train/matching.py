@@ -58,7 +58,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 def features(loop: LoopState, feed: Feed, rows: Sequence[int]) -> Tensor:
     """What enters the head for these rows as they are, without augmentation: float32 of shape (rows, width)."""
     seen: list[Tensor] = []
-    handle = head_of(loop).register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    handle = head_of(loop).register_forward_hook(lambda _, arguments, __: seen.append(arguments[0]))
     try:
         loop.working.module(**loop.laid_out(feed.batch(rows)))
     finally:

@@ -72,7 +72,7 @@ def fit_into_budget(job: Job, test: Feed | None, decided: Mapping[str, str]) -> 
     if setting is None:
         raise RecipeError(_refusal(job, test, words, needs, savings))
     found = needs.forecast(setting)
-    return Chosen(*_written(start, setting, words, max(needs.peaks(start)), found.peak.bytes), found)
+    return Chosen(*_written(job, start, setting, max(needs.peaks(start)), found.peak.bytes), found)
 
 
 def choose(start: Setting, limit: int, peaks: Peaks, savings: Savings) -> Setting | None:
@@ -158,13 +158,16 @@ def _savings(job: Job, decided: Mapping[str, str]) -> Savings:
 
 
 def _written(
-    start: Setting, setting: Setting, budget: str, before: int, after: int
+    job: Job, start: Setting, setting: Setting, before: int, after: int
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The options that differ, each with its reason."""
+    budget = job.recipe.training.memory_budget
     how = f"memory_budget {budget}: {in_words(after)} at the fullest instead of {in_words(before)}"
+    unit, size = ("tokens", job.longest) if job.reads_by_tokens else ("size", 1)
+    reading = (start.evaluation_rows * size, setting.evaluation_rows * size, "fewer rows are read at a time")
     changes = {
         "training.micro_batch": (start.micro_batch, setting.micro_batch, "the batch itself stays"),
-        "evaluation.batch_size": (start.evaluation_rows, setting.evaluation_rows, "fewer rows are read at a time"),
+        f"evaluation.batch_{unit}": reading,
         "training.return_memory": (start.return_memory, setting.return_memory, "at the cost of some time"),
         "training.gradient_checkpointing": (start.checkpointing, setting.checkpointing, "a third more arithmetic"),
         "training.optimizer": (start.optimizer, setting.optimizer, "a quarter of its state"),

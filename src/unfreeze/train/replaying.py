@@ -27,7 +27,6 @@ from unfreeze.stack.shelf import cache_folder
 from unfreeze.train.feed import Feed
 from unfreeze.train.hooks import Hook
 from unfreeze.train.job import Job
-from unfreeze.train.order import reading_batches
 
 STORE_TOLERANCE = {"float32": 1e-4, "bf16": 5e-2}
 """Largest difference between outputs from kept features and from the plain model, relative to their scale.
@@ -210,7 +209,7 @@ def _key(job: Job, weights: Mapping[str, str], replay: Replay) -> str:
         precision=recipe.training.precision,
         kernels=recipe.training.fast_kernels,
         device=str(job.device),
-        batch=job.evaluation_batch_size,
+        batch=f"{recipe.evaluation.batch_tokens} tokens" if job.reads_by_tokens else job.evaluation_batch_size,
         views=(views_of(job), recipe.training.augment, recipe.seed) if job.train.pipeline is not None else 1,
     )
 
@@ -281,7 +280,7 @@ def _fill(job: Job, levels: Sequence[Level], split: str, feed: Feed, views: int)
         batch = job.batch(feed.batch(rows, view) if feed.pipeline is not None else feed.batch(rows))
         return capture_together([level.replay for level in wanted], batch)
 
-    batches = reading_batches(feed.lengths, job.evaluation_batch_size)
+    batches = job.reading_batches(feed)
     try:
         for view in range(views):
             for rows, kept in (part for batch in batches for part in job.portions.each(batch, capture)):

@@ -10,7 +10,6 @@ from torch import Tensor
 from unfreeze.tasks._task import Scorer
 from unfreeze.train.feed import Feed
 from unfreeze.train.job import Job
-from unfreeze.train.order import reading_batches
 from unfreeze.train.replaying import Replayed
 from unfreeze.train.worst_group import grouped
 
@@ -40,7 +39,7 @@ def score(
         found = replayed.outputs(rows) if replayed is not None else job.working.module(**job.batch(feed.batch(rows)))
         return found.float().cpu()
 
-    for batch in reading_batches(feed.lengths, job.evaluation_batch_size):
+    for batch in job.reading_batches(feed):
         for rows, outputs in job.portions.each(batch, read):
             targets = feed.targets[torch.tensor(rows)]
             scorer.update(outputs, targets)

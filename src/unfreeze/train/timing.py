@@ -22,7 +22,7 @@ from unfreeze.train.forecast import PhaseTime, forward_of
 from unfreeze.train.job import Job
 from unfreeze.train.loop import make_optimizer, put, taken
 from unfreeze.train.memory import forget_attempt, moving
-from unfreeze.train.order import reading_batches, training_batches
+from unfreeze.train.order import training_batches
 from unfreeze.train.replaying import Expected, views_of
 from unfreeze.train.touched_rows import touched_rows
 
@@ -116,7 +116,7 @@ def _frozen_seconds(job: Job, expected: Expected) -> float:
     levels = expected.levels
     if not levels or expected.ready or PROCESS_CACHE.find(f"{levels[0].key}/train") is not None:
         return 0.0
-    batches = reading_batches(job.train.lengths, job.evaluation_batch_size)
+    batches = job.reading_batches(job.train)
     batch = typical(job.train.lengths, batches)
     view = None if job.train.pipeline is None else 0
 
@@ -133,7 +133,7 @@ def _frozen_seconds(job: Job, expected: Expected) -> float:
 
 def _reading_rate(job: Job, expected: Expected | None = None) -> float:
     """Seconds that scoring takes for each token; from kept features, where a phase has some."""
-    batch = typical(job.train.lengths, reading_batches(job.train.lengths, job.evaluation_batch_size)).rows
+    batch = typical(job.train.lengths, job.reading_batches(job.train)).rows
     forward = forward_of(job, expected or Expected(job.phases[-1]), batch, learning=False)
     job.working.module.eval()
 
@@ -149,7 +149,7 @@ def _tokens(job: Job, feed: Feed | None) -> int:
     """What scoring a feed reads, padding included."""
     if feed is None or not len(feed):
         return 0
-    return sum(_padded(feed, rows) for rows in reading_batches(feed.lengths, job.evaluation_batch_size))
+    return sum(_padded(feed, rows) for rows in job.reading_batches(feed))
 
 
 def _padded(feed: Feed, rows: Sequence[int]) -> int:

@@ -64,10 +64,10 @@ def _of_pictures(found: dict[str, Any]) -> str:
 def _of_texts(run: Run) -> str:
     unit = {"classification": "log-probability", "multilabel": "logit"}.get(run.manifest.task, "value")
     return (
-        f"Each piece of a text was left out in turn. Underlined: without it the prediction's {unit} falls, so that it "
-        "speaks for the prediction; dotted: without it the score rises. The deeper the shade, the larger the effect, "
-        "relative to the largest in that text. What only works together, or stands there twice, shows no effect of its "
-        "own."
+        f"Each piece of a text was left out in turn. Shaded: without it the prediction's {unit} falls, so that it "
+        "speaks for the prediction; with dots below: without it the score rises. The deeper the shade, the larger the "
+        "effect, relative to the largest in that text. What only works together, or stands there twice, shows no "
+        "effect of its own."
     )
 
 

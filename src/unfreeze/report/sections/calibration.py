@@ -85,6 +85,13 @@ def _flattered(found: dict[str, Any]) -> Html | None:
             "flatter it.",
             "warning",
         )
+    difference = found["splits"][found["judged"]].get("difference", {}).get("nll") or {}
+    if (difference.get("low") or 0) > 0:
+        return note(
+            "On the test rows the temperature did not help: the validation rows were few, or of another kind. Without "
+            "it stated probabilities fit better there.",
+            "warning",
+        )
     return None
 
 
@@ -181,8 +188,8 @@ def _wished(told: dict[str, Any], judged: str) -> Html | None:
                 percent(item["error_rate"]),
                 number(item["threshold"], 3),
                 percent(item["validation"]["coverage"]),
-                _share(test.get("coverage")),
-                _share(test.get("error")),
+                share(test.get("coverage")),
+                share(test.get("error")),
             ]
         )
     return table(
@@ -192,7 +199,8 @@ def _wished(told: dict[str, Any], judged: str) -> Html | None:
     )
 
 
-def _share(figure: dict[str, Any] | None) -> str:
+def share(figure: dict[str, Any] | None) -> str:
+    """A share as per cent with its interval."""
     if not figure or figure.get("value") is None:
         return "–"
     if figure.get("low") is None:
@@ -218,9 +226,9 @@ def _numbers(found: dict[str, Any]) -> Html | None:
         [
             percent(item["level"], 0),
             f"±{number(item['radius'], 3)}" if item["radius"] is not None else "–",
-            _share(item["conformal"]),
-            _share(item["normal_after"]),
-            _share(item["normal_before"]),
+            share(item["conformal"]),
+            share(item["normal_after"]),
+            share(item["normal_before"]),
         ]
         for item in found["coverage"]
     ]

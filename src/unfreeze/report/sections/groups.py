@@ -79,7 +79,7 @@ def _intro(found: dict[str, Any]) -> Html:
     return join(
         [
             paragraph(
-                f"Figures of the {found['split']} split ({rows(found['rows'])}) by group, each with its 95 % interval.",
+                f"Figures of the {found['split']} split ({rows(found['rows'])}) by group{_interval(found)}.",
                 rates,
             ),
             paragraph(
@@ -91,6 +91,11 @@ def _intro(found: dict[str, Any]) -> Html:
             else None,
         ]
     )
+
+
+def _interval(found: dict[str, Any]) -> str:
+    known = any(figure["low"] is not None for figure in found["overall"].values())
+    return ", each with its 95 % interval" if known else ""
 
 
 def _column(found: dict[str, Any], column: dict[str, Any]) -> list[Html | None]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from unfreeze.report import Section
-from unfreeze.report.charts import WIDTH, drawing, fitted, rule, text, width_of
+from unfreeze.report.drawing import WIDTH, drawing, fitted, rule, text, width_of
 from unfreeze.report.html import Html, element, estimate, figure, join, paragraph, percent, table
 from unfreeze.report.words import rows
 from unfreeze.run import Run

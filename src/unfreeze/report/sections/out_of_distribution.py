@@ -6,6 +6,7 @@ from typing import Any
 
 from unfreeze.report import Section
 from unfreeze.report.html import Html, code, cut, details, isolated, join, number, paragraph, percent, scored, table
+from unfreeze.report.sections.calibration import share
 from unfreeze.report.words import rows
 from unfreeze.run import Run
 
@@ -15,14 +16,14 @@ def render(run: Run) -> Html | None:
     found = run.evidence.get("out-of-distribution")
     if not found:
         return None
-    classes = "their class" if found["classes"] > 1 else "their mean"
+    nearest, classes = ("the nearest class", "their class") if found["classes"] > 1 else ("their mean", "it")
     return join(
         [
             paragraph(
                 "Each prediction says how far its row lies from the rows that the model was validated on: ",
                 code("ood_percentile"),
-                f" 99 means further from {'the nearest class' if found['classes'] > 1 else 'their mean'} than 99 % of "
-                f"the {rows(found['rows'], 'validation row')} lie from {classes}. A high one says that the row is "
+                f". One of 99 means further from {nearest} than 99 % of the "
+                f"{rows(found['rows'], 'validation row')} lie from {classes}. A high one says that the row is "
                 "unlike what the figures on this page are about. It does not say that the prediction is wrong, nor a "
                 "low one that it is right.",
             ),
@@ -33,7 +34,7 @@ def render(run: Run) -> Html | None:
 
 def _test(test: dict[str, Any]) -> Html:
     beyond = [
-        [f"{item['percentile']} %", percent(1 - item["percentile"] / 100, 0), scored(item["share"])]
+        [f"{item['percentile']} %", percent(1 - item["percentile"] / 100, 0), share(item["share"])]
         for item in test["beyond"]
     ]
     separated = test["against_validation"]

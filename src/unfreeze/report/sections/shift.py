@@ -47,7 +47,7 @@ def points(name: str, figure: dict[str, Any] | None) -> str:
         return "–"
     if not metric(name).share:
         return scored(figure)
-    told = f"{100 * figure['value']:+.1f}".replace("-", "−")
+    told = _in_points(figure["value"])
     if figure.get("low") is None:
         return f"{told} points"
     low, high = (f"{100 * figure[end]:.1f}".replace("-", "−") for end in ("low", "high"))
@@ -71,8 +71,10 @@ def _sets(found: dict[str, Any]) -> list[Html | None]:
             parts.append(note(join(["“", isolated(item["name"]), "” was not scored: ", item["problem"]]), "warning"))
         elif item["left_out"]:
             parts.append(_left_out(item))
-    better = metric(name).better
-    parts.append(paragraph(f"{metric(name).name}: {better} is better. Differences are to the {found['judged']} rows."))
+    called = metric(name)
+    parts.append(
+        paragraph(f"Of {called.name}, {called.better} is better. Differences are to the {found['judged']} rows.")
+    )
     return parts
 
 
@@ -148,7 +150,7 @@ def _suite(run: Run, found: dict[str, Any]) -> list[Html | None]:
         heading("Corrupted rows"),
         paragraph(intro, left),
         _bars(found, suite),
-        _heatmap(found, suite),
+        _heatmap(found, suite) if len(suite["severities"]) > 1 else None,
         _distance(suite),
     ]
 
@@ -163,11 +165,16 @@ def _bars(found: dict[str, Any], suite: dict[str, Any]) -> Html:
             for item in items
         ],
         f"Change of {metric(name).name} by corruption",
-        format=(lambda number_: f"{100 * number_:+.1f}".replace("-", "−")) if share else None,
+        format=_in_points if share else None,
+        tick=_in_points if share else None,
         headers=("corruption", "points" if share else "change", "95 % interval"),
         caption=f"Change of {metric(name).name}{' in percentage points' if share else ''}, mean over severities, the "
         "most harmful first.",
     )
+
+
+def _in_points(change: float) -> str:
+    return f"{100 * change:+.1f}".replace("-", "−")
 
 
 def _said(name: str) -> str:

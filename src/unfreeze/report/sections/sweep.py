@@ -48,10 +48,10 @@ def _words(sweep: Mapping[str, Any]) -> str:
     seeds = rows(len(configurations[0]["seeds"]), "seed")
     kept = f"head_lr {best['head_lr']:g}, weight_decay {best['weight_decay']:g}, seed {best['seed']}"
     many = f"{rows(len(configurations), 'configuration')} of the head, from {seeds} each"
+    figure = f"{number(best['value'])} after epoch {best['epoch']}"
     return (
-        f"{many}. Kept by validation alone: {kept}, with {number(best['value'])} after epoch {best['epoch']}. As the best of "
-        f"{rows(sweep['heads'], 'head')} this figure flatters; the test, which took no part, does not. What seeds differ by "
-        "is what training again would change."
+        f"{many}. Kept by validation alone: {kept}, with {figure}. As the best of {rows(sweep['heads'], 'head')} it "
+        "flatters; the test, which took no part, does not. What seeds differ by is what training again would change."
     )
 
 
