@@ -24,6 +24,7 @@ from unfreeze.errors import Interrupted, RecipeError, RunError, UnfreezeError, n
 from unfreeze.evaluation.finish import evaluate_and_save, fresh_process
 from unfreeze.evaluation.gate import FreshProcess
 from unfreeze.evaluation.kept import Kept, keeping
+from unfreeze.evaluation.versions import versions
 from unfreeze.grid import read_asked
 from unfreeze.machine import give_back_at_once
 from unfreeze.merging import merge_run
@@ -578,6 +579,7 @@ def _train(
         result, kept = evaluate_and_save(job, made.feeds.get("test"), training, trained, progress, fresh)
         result["seconds"] = time.perf_counter() - started
         result["cost"] = meter.read()
+        result["versions"] = versions()
         result["provenance"] = asdict(made.pretrained.provenance)
         result["preflight"] = made.preflight
         result["hooks"] = further
@@ -617,16 +619,7 @@ def _tell(job: Job, test: Feed | None, result: dict[str, Any], kept: Mapping[str
         _write(Run(job.folder))
     except KeyboardInterrupt:
         job.progress.note(f"the report was not finished; the run is. Write it with: unfreeze report {job.folder}")
-    except (
-        UnfreezeError,
-        OSError,
-        RuntimeError,
-        ValueError,
-        LookupError,
-        TypeError,
-        ArithmeticError,
-        ImportError,
-    ) as error:
+    except (UnfreezeError, OSError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError) as error:
         job.progress.note(f"the report could not be written ({error}); the run is finished")
 
 

@@ -101,13 +101,13 @@ class MethodRecipe:
         0.0, "step by which losses of groups that fare worst come to count more (0.01 is usual); 0: no group DRO"
     )
     ewc: Annotated[float, Ge(0)] = option(
-        0.0, "the same pull, on each weight as hard as the features depend on it; read from evaluation.source, if named"
+        0.0, "such a pull, on each weight as hard as features depend on it (100 or so); by evaluation.source, if named"
     )
     rehearsal: Share = option(
-        0.0, "share of each update's rows that come from evaluation.source: their features are held where they were"
+        0.0, "share of each update's rows that come from evaluation.source, their features held where they were (0.25)"
     )
     distil: Annotated[float, Ge(0)] = option(
-        0.0, "strength with which the features of the training rows are held where they were"
+        0.0, "strength with which the features of the training rows are held where they were (1 or so)"
     )
 
 

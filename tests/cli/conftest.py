@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import unfreeze
+from unfreeze.advice import Advice
 from unfreeze.data.manifest import Column, Finding, Manifest, Prepared, Quarantined
 from unfreeze.methods import Phase
 from unfreeze.recipe import Recipe
@@ -190,6 +191,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Stub:
     monkeypatch.setitem(sys.modules, "unfreeze.api", stub)
     monkeypatch.setitem(unfreeze.__dict__, "api", stub)
     # What compares runs row by row reads their folders, which are not there.
+    monkeypatch.setattr("unfreeze.advice.advise", lambda run: [Advice(f"do {EVIL}", "since", 0.1, {"seed": 1}, "one")])
     monkeypatch.setattr("unfreeze.report.against.against_best", lambda runs, metric: [])
     monkeypatch.setattr("unfreeze.report.comparing.write_comparison", lambda runs, path: path)
     return stub

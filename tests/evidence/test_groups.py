@@ -328,6 +328,13 @@ def test_the_worst_group_chooses_the_epoch(home: Path, tmp_path: Path) -> None:
     scores = [epoch["validation"]["worst_group_accuracy"] for epoch in run.result["history"]]
     assert scores[run.result["best_epoch"] - 1] == max(scores)
     assert run.result["validation"]["worst_group_accuracy"]["value"] == pytest.approx(max(scores))
+    right: dict[tuple[str, str], list[bool]] = {}
+    said = map(json.loads, (run.path / "predictions.jsonl").read_text().splitlines())
+    styles = {f"row {number}": row["style"] for number, row in enumerate(planted(400), 1)}
+    for row in said:
+        right.setdefault((styles[row["origin"]], row["target"]), []).append(row["prediction"] == row["target"])
+    worst = min(np.mean(hits) for hits in right.values() if len(hits) >= 10)
+    assert run.result["test"]["worst_group_accuracy"]["value"] == pytest.approx(worst)
 
 
 def test_thresholds_are_used_only_where_they_are_asked_for(plain: Run) -> None:

@@ -241,6 +241,8 @@ def test_the_time_of_a_row_is_measured_only_where_it_matters(
     monkeypatch.setattr(_reading, "outputs_and_features", counted)
     assert math.isinf(affordable(_with(context, math.inf, monkeypatch), inputs, 0.5))
     assert read == []
+    assert affordable(_with(context, 0.0, monkeypatch), inputs, 0.5) == 0
+    assert read == []
     ticks = iter([0.0, 2.0])
     monkeypatch.setattr(_reading.time, "monotonic", lambda: next(ticks))
     rows = affordable(_with(context, 100.0, monkeypatch), inputs, 0.5)
@@ -251,6 +253,17 @@ def test_the_time_of_a_row_is_measured_only_where_it_matters(
 def _with(context: Context, seconds: float, monkeypatch: pytest.MonkeyPatch) -> Context:
     monkeypatch.setattr(type(context), "time_left", lambda _: seconds)
     return context
+
+
+def test_sets_that_were_asked_for_are_read_without_any_time(
+    texts: tuple[Run, Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, context = texts
+    monkeypatch.setattr(shift, "FEWEST", 10)
+    found = shift.collect(_with(context, -1.0, monkeypatch))
+    assert found is not None
+    assert [item["rows"] for item in found["sets"][:3]] == [10, 10, 10]
+    assert found["suite"]["cells"] == []
 
 
 def test_images_are_corrupted_as_the_model_sees_them(home: Path, tmp_path: Path) -> None:

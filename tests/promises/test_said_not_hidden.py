@@ -20,7 +20,7 @@ OPEN = {
     # What may stay open, since "none" is the choice itself and says so in the option's own documentation.
     *(f"data.{name}" for name in ("validation", "test", "text", "pair", "image", "target", "group", "split")),
     *("data.separator", "data.encoding", "data.max_rows", "data.split_seed", "data.drop_suspects", "evaluation.source"),
-    *("model.revision", "model.weights"),
+    *("model.revision", "model.weights", "training.groups"),
     *("model.image_size", "model.channels", "model.max_length", "model.dropout", "model.pooling", "method.layer_decay"),
     *("training.micro_batch", "training.grad_clip", "training.early_stopping", "training.ema", "training.threads"),
     *("training.checkpoint_steps", "training.cache_budget", "training.memory_budget", "output.folder", "method.name"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import BASE, KillAt, Killed, essence, fit_images, fit_text, resume, weights
 
@@ -280,6 +280,7 @@ def test_preflight_goes_on_with_fewer_rows(home: Path, tmp_path: Path, monkeypat
     assert made.preflight
 
 
+@settings(max_examples=25)  # each refusal collects garbage, which takes long in a large process
 @given(count=st.integers(0, 60), most=st.integers(1, 40), given_most=st.none() | st.integers(1, 70))
 def test_portions_are_the_rows_in_their_order(count: int, most: int, given_most: int | None) -> None:
     refused: list[int] = []

@@ -33,7 +33,7 @@ def collect(context: Context, only: Collection[str] | None = None) -> dict[str, 
         if only is not None and name not in only:
             continue
         if kind.costly and context.time_left() <= 0:
-            missing[name] = "no time was left for it: `unfreeze report RUN` collects it"
+            missing[name] = "no time was left for it: `unfreeze report RUN --again` collects it"
             continue
         context.job.progress.stage(f"evidence: {name.replace('-', ' ')}")
         try:

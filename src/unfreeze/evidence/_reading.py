@@ -68,11 +68,11 @@ def outputs_and_features(
 def affordable(context: Context, inputs: Sequence[Input], share: float, pretrained: Pretrained | None = None) -> float:
     """How many rows can be read in a share of the time that is left, by how long some of them take.
 
-    Reads nothing where there is no limit.
+    Reads nothing where there is no limit, or no time.
     """
     left = share * context.time_left()
-    if math.isinf(left) or not len(inputs):
-        return math.inf
+    if math.isinf(left) or not len(inputs) or left <= 0:
+        return math.inf if left > 0 else 0.0
     some = inputs[:TRIED]
     began = time.monotonic()
     outputs_and_features(context, some, pretrained)

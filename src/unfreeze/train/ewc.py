@@ -36,7 +36,8 @@ class ElasticWeights(Hook):
     ----------
     strength : float
         λ in the paper; with 1 the term is, to second order and without what weights do together, half the features'
-        squared distance in units of their spread.
+        squared distance in units of their spread. What they do together is most of it, so that more is needed: in one
+        run of a sentence encoder on 240 rows, 10 held little of another set, and 100 half of what would have been lost.
     feed : Feed
         Rows that importance is estimated on: of the source set, else the task's own.
     groups : sequence of str

@@ -39,6 +39,7 @@ class FeatureDistillation(Hook):
     Parameters
     ----------
     strength : float
+        1 weighs a row whose features lie one spread away like a loss of 1.
     feed : Feed
         The training rows.
     batch_size : int
