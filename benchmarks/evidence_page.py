@@ -98,7 +98,7 @@ def _leaked(found: Found) -> Iterator[str]:
     rows = [row for seed in found for row in seed]
     yield "## A planted leak"
     yield ""
-    caught = spread([row["caught"] - row["of_the_set_itself"] for row in rows], 1, 0)
+    caught = spread([row["caught"] for row in rows], 1, 0)
     yield (
         f"{LEAKED} test rows of the film reviews were copied among the training rows, half of them in capitals, half "
         f"with a space at the end. Before any training the audit left out {caught} of them"

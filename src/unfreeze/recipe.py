@@ -162,6 +162,9 @@ class TrainingRecipe:
         None, "return freed memory to the system at once; none: where memory_budget or gradient_checkpointing need it"
     )
     fast_kernels: bool = option(True, "faster dropout and attention on a CPU, equal up to rounding")
+    compile: bool | None = option(
+        None, "compile the passes of updates (torch.compile); none: where the run is long enough for it to pay"
+    )
     touched_rows: bool = option(
         True, "of embedding tables train only the rows that occur, and let the others decay: equal up to rounding"
     )

@@ -29,6 +29,7 @@ from unfreeze.stack.groups import LayerStack
 from unfreeze.tasks import TASKS
 from unfreeze.tasks._losses import parse_loss
 from unfreeze.tasks._task import Task
+from unfreeze.train.compiling import worth_compiling
 from unfreeze.train.group_dro import group_problems
 from unfreeze.train.order import TOKENS, TOKENS_ELSEWHERE
 from unfreeze.train.precision import choose_precision
@@ -244,7 +245,13 @@ def _training(recipe: Recipe, manifest: Manifest, pretrained: Pretrained, decisi
         epochs=lambda: _epochs(recipe, rows, training.batch_size or 1),
         gradient_checkpointing=lambda: (False, "activations are kept: nothing says that memory is short"),
     )
-    training = decisions.fill(training, "training", return_memory=lambda: _return_memory(training))
+    updates = round((training.epochs or 0) * -(-rows // (training.batch_size or 1)))
+    training = decisions.fill(
+        training,
+        "training",
+        return_memory=lambda: _return_memory(training),
+        compile=lambda: worth_compiling(training.device or "cpu", updates),
+    )
     if training.precision == "auto":
         precision, reason = choose_precision(torch.device(training.device or "cpu"))
         decisions.reasons["training.precision"] = reason

@@ -52,7 +52,7 @@ def attention(
     slow = torch.is_grad_enabled() and query.requires_grad and (dropout > 0 or query.dtype != torch.float32)
     unmasked = attention_mask is None and causal and query.shape[2] > 1
     others = any(value is not None for name, value in more.items() if name in _CHANGING)
-    if not slow or query.device.type != "cpu" or unmasked or others:
+    if not slow or query.device.type != "cpu" or unmasked or others or torch.compiler.is_compiling():
         sdpa = ALL_ATTENTION_FUNCTIONS["sdpa"]
         found: tuple[Tensor, None] = sdpa(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **more

@@ -51,7 +51,7 @@ def _masked(values: Tensor, mask: Tensor, scale: float) -> Tensor:
 def dropout(input: Tensor, rate: float, training: bool = True) -> Tensor:
     """Zero each element with probability `rate` and scale the rest by 1 / (1 - rate), on a CPU with fast masks."""
     fast = input.device.type == "cpu" and input.dtype in _BITS and 0 < rate < 1
-    if training and fast:
+    if training and fast and not torch.compiler.is_compiling():
         dropped: Tensor = _Dropped.apply(input, rate)
         return dropped
     return nn.functional.dropout(input, rate, training)

@@ -26,6 +26,7 @@ from unfreeze.stack.frontier import frontier, set_modes
 from unfreeze.stack.ledger import check_copy, check_frozen, group_digests
 from unfreeze.tasks._task import Loss
 from unfreeze.train.checkpoint import Checkpoint, cpu, flatten, load_checkpoint, save_checkpoint, unflatten
+from unfreeze.train.compiling import training_forward
 from unfreeze.train.files import finite, write_bytes
 from unfreeze.train.hooks import LoopState, Proposal
 from unfreeze.train.job import Job, reseed
@@ -74,6 +75,7 @@ class Training:
         self.best: dict[str, Tensor] = {}
         self.touched = touched_rows(job)
         self.optimizer = make_optimizer(job, self.touched)
+        self._forward = training_forward(job)
         self.loop = LoopState(stack=job.stack, working=job.working.stack, laid_out=job.batch)
         self.checkpoints = job.folder / "checkpoints"
         self.replayed: dict[int, Replayed] = {}
@@ -248,7 +250,7 @@ class Training:
                 batch, targets = job.train.pipeline.batch(batch, soft, draw)
             for hook in job.hooks:
                 batch, targets = hook.transform(self.loop, batch, targets)
-            outputs = job.working.module(**job.batch(batch))
+            outputs = self._forward(**job.batch(batch))
         return job.task.loss(outputs.float(), targets.to(job.device), job.loss_options)
 
     def _finish_epoch(self, phase: Phase, replayed: dict[int, Replayed]) -> None:

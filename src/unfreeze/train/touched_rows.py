@@ -215,6 +215,7 @@ def _possible(job: Job) -> bool:
     scales = OPTIMIZERS.get(training.optimizer).scales
     return (
         training.touched_rows
+        and not training.compile  # which traces a module's own parameters
         and job.reads_text
         and job.train.pipeline is None
         and (scales == "always" or (scales == "without decay" and not training.weight_decay))
