@@ -57,6 +57,7 @@ class Context:
     seconds: float = float("inf")
     shared: dict[str, Any] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
+    _until: float = float("inf")
 
     @property
     def recipe(self) -> Recipe:
@@ -136,5 +137,11 @@ class Context:
         return found
 
     def time_left(self) -> float:
-        """Seconds that costly evidence may still take."""
-        return self.seconds - (time.monotonic() - self._began)
+        """Seconds that the kind of evidence at hand may still take."""
+        now = time.monotonic()
+        return min(self.seconds - (now - self._began), self._until - now)
+
+    def share_among(self, kinds: int) -> None:
+        """Give the kind at hand its part of what is left, where so many kinds still wait, itself among them."""
+        self._until = float("inf")
+        self._until = time.monotonic() + self.time_left() / max(1, kinds)
