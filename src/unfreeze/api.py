@@ -59,6 +59,7 @@ from unfreeze.train.preflight import preflight
 from unfreeze.train.replaying import expectations, forecast_lines
 from unfreeze.train.scoring import score
 from unfreeze.train.timing import times_of
+from unfreeze.train.touched_rows import touched_reasons
 
 HookMaker: TypeAlias = Callable[[Plan], Sequence[Hook]]
 
@@ -374,6 +375,7 @@ def plan_recipe(recipe: Recipe, *, objects: object | None = None, progress: Prog
     progress.stage("forecasting memory and time")
     expected, test = expectations(job), made.feeds.get("test")
     made.replay = forecast_lines(job, expected)
+    made.reasons |= touched_reasons(job)
     try:
         phases = times_of(job, test, expected)
         seconds = sum(sum(phase.seconds.values()) for phase in phases)

@@ -48,13 +48,13 @@ def test_flipped_labels_are_found(classes: int) -> None:
     shares = shares_of(features, given, classes)
     judged = judge_classes(shares, given)
     hits = (judged.suspect & wrong).sum()
-    assert hits / wrong.sum() > 0.7, "recall"
-    assert hits / judged.suspect.sum() > 0.8, "precision"
+    assert hits / wrong.sum() > 0.75, "recall"
+    assert hits / judged.suspect.sum() > 0.7, "precision"
     assert (judged.suggested[judged.suspect] != given[judged.suspect]).all()
-    told = share_of_errors(shares, given, 0)
+    told = share_of_errors(shares, given, 100, 0)
     assert told["low"] is not None
     assert told["high"] is not None
-    assert told["low"] < wrong.mean() < told["high"] + 0.01
+    assert told["low"] < 0.1 < told["high"] + 0.03
     assert 0.07 < (told["value"] or 0) < 0.15
 
 
@@ -62,13 +62,13 @@ def test_clean_labels_are_left_alone() -> None:
     features, given, _ = noisy(1200, 3, 0.0)
     shares = shares_of(features, given, 3)
     assert judge_classes(shares, given).suspect.mean() < 0.02
-    assert (share_of_errors(shares, given, 0)["value"] or 0) < 0.02
+    assert (share_of_errors(shares, given, 50, 0)["value"] or 0) < 0.02
 
 
 def test_one_class_alone_is_never_suspected() -> None:
     judged = judge_classes(np.array([[0.2, 0.8], [0.9, 0.1]]), np.array([0, 0]))
     assert not judged.suspect.any()
-    assert share_of_errors(np.array([[0.2, 0.8], [0.9, 0.1]]), np.array([0, 0]), 0)["value"] is None
+    assert share_of_errors(np.array([[0.2, 0.8], [0.9, 0.1]]), np.array([0, 0]), 10, 0)["value"] is None
 
 
 def test_missing_and_added_labels_are_found() -> None:
@@ -237,8 +237,8 @@ def test_pictures_in_the_wrong_folder_are_shown(home: Path, tmp_path: Path) -> N
         run = fit_images(tmp_path / "home", tmp_path / "run", epochs=6, **ASKED)
     found = {row["origin"] for row in table(run)}
     wrong = {f"red/b{number}.png" for number in range(6)}
-    assert len(found & wrong) >= 4
-    assert len(found - wrong) <= 4
+    assert len(found & wrong) >= 5
+    assert len(found - wrong) <= 6
     examples = [example for part in run.evidence["labels"]["parts"].values() for example in part["examples"]]
     picture = Image.open(io.BytesIO(base64.b64decode(examples[0]["image"])))
     assert max(picture.size) <= 160

@@ -15,6 +15,7 @@ from test_replay import batch_of
 from tiny import families, tiny_pretrained
 from torch import Tensor
 
+import unfreeze
 from unfreeze import api
 from unfreeze.api import make_job, recipe_of
 from unfreeze.errors import CheckpointError
@@ -268,6 +269,13 @@ def test_the_forecast_counts_what_occurs(home: Path) -> None:
     assert spared > 0
     assert sizes[0]["optimizer"] - sizes[1]["optimizer"] == 2 * 4 * spared
     assert sizes[0]["gradients"] - sizes[1]["gradients"] == 4 * spared
+
+
+def test_the_plan_says_how_many_rows_are_trained(home: Path) -> None:
+    options = {**BASE, "target": "label", "split": "split", "method": "full", "epochs": 1}
+    plan = unfreeze.plan(home / "table.csv", str(home / "bert"), **options)
+    table = next(table for each in made for table in each.tables)
+    assert plan.reasons["training.touched_rows"].startswith(f"{len(table.rows)} of 96 rows of {WORDS} occur")
 
 
 # Every family of text models, without a run.

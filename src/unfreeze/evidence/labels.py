@@ -40,6 +40,7 @@ SHARE = 0.5
 
 SHOWN = 24
 MOST_PAIRS = 10
+RESAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,8 @@ def _told(context: Context, part: Part, judged: Judged) -> dict[str, Any]:
     }
     if kind == "classification":
         shares, given = part.outputs.double().softmax(dim=1).numpy(), part.targets.numpy().astype(np.intp)
-        found["estimated"] = share_of_errors(shares, given, context.recipe.seed)
+        number = min(RESAMPLES, context.recipe.evaluation.bootstrap)
+        found["estimated"] = share_of_errors(shares, given, number, context.recipe.seed)
         found["agreement"] = float((shares.argmax(axis=1) == given).mean())
         found["pairs"] = _pairs(context, given, judged)
     elif kind == "multilabel":

@@ -210,6 +210,14 @@ def touched_rows(job: Job) -> TouchedRows:
     return TouchedRows(job.working, find_tables(job.working, job.learned, batch, partial(_occurring, job.train, batch)))
 
 
+def touched_reasons(job: Job) -> dict[str, str]:
+    """How many rows of which tables are trained, as the reason of the option; {} if all are. For the plan."""
+    with touched_rows(job) as touched:
+        found = [f"{len(table.rows):,} of {len(table.whole):,} rows of {table.name}" for table in touched.tables]
+    told = f"{' and '.join(found)} occur in the training texts: only these are trained, the others decay"
+    return {"training.touched_rows": told} if found else {}
+
+
 def _possible(job: Job) -> bool:
     training = job.recipe.training
     scales = OPTIMIZERS.get(training.optimizer).scales

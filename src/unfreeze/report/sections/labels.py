@@ -87,8 +87,8 @@ def _counts(part: dict[str, Any]) -> Html:
         low, high = estimated["low"], estimated["high"]
         reach = f" ({100 * low:.1f} to {100 * high:.1f})" if low is not None and high is not None else ""
         said.append(
-            f" Estimated share of wrong labels: {percent(estimated['value'])}{reach}; the interval is that of chance "
-            "in the choice of rows, and the judge's own mistakes can make the share too large."
+            f" Estimated share of wrong labels: {percent(estimated['value'])}{reach}. The interval is that of chance "
+            "in the choice of rows; a judge that is unsure finds too few, one that is surely wrong too many."
         )
     return paragraph(*said)
 
