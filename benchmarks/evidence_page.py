@@ -23,15 +23,17 @@ def write() -> None:
 
 HEAD = """# What evidence shows on real data
 
-Made by `python benchmarks/evidence.py run` and `… write` from `benchmarks/evidence.jsonl`, with seeds 0, 1 and 2 where
-a spread is given (mean ± standard deviation over seeds). Settings were not tuned on any figure of this page."""
+Made by `python benchmarks/evidence.py run` and `… write` from `benchmarks/evidence.jsonl`, with several seeds where a
+spread is given (mean ± standard deviation; each part says how many). Settings were not tuned on any figure of this page."""
 
 
 def _shifted(found: Found) -> Iterator[str]:
     yield "## Fine-tuning and what it costs elsewhere"
     yield ""
     yield (
-        "MiniLM learns the sentiment of film reviews (3 epochs) and is scored on its own test rows and on reviews of "
+        "MiniLM learns the sentiment of film reviews (3 epochs, "
+        + f"{len(found)} seeds"
+        + ") and is scored on its own test rows and on reviews of "
         "other things. Accuracy in percent; the mixture of `wise-ft` is chosen on validation rows of the films."
     )
     yield ""
@@ -82,7 +84,7 @@ def _flipped(found: Found) -> Iterator[str]:
     yield "## Planted label errors"
     yield ""
     yield (
-        f"{FLIPPED:.0%} of {rows[0]['rows']} training rows of banking77 got another label. Found: the share of them "
+        f"{FLIPPED:.0%} of {rows[0]['rows']} training rows of banking77 got another label ({len(rows)} seeds). Found: the share of them "
         "that stands in `labels.csv`; right: the share of the suspects that were planted (the set has its own errors)."
     )
     yield ""
