@@ -24,7 +24,8 @@ def write() -> None:
 HEAD = """# What evidence shows on real data
 
 Made by `python benchmarks/evidence.py run` and `… write` from `benchmarks/evidence.jsonl`, with several seeds where a
-spread is given (mean ± standard deviation; each part says how many). Settings were not tuned on any figure of this page."""
+spread is given (mean ± standard deviation; each part says how many).
+No setting was tuned on any figure of this page."""
 
 
 def _shifted(found: Found) -> Iterator[str]:
@@ -84,8 +85,9 @@ def _flipped(found: Found) -> Iterator[str]:
     yield "## Planted label errors"
     yield ""
     yield (
-        f"{FLIPPED:.0%} of {rows[0]['rows']} training rows of banking77 got another label ({len(rows)} seeds). Found: the share of them "
-        "that stands in `labels.csv`; right: the share of the suspects that were planted (the set has its own errors)."
+        f"{FLIPPED:.0%} of {rows[0]['rows']} training rows of banking77 got another label ({len(rows)} seeds). Found: "
+        "the share of them that stands in `labels.csv`; right: the share of the suspects that were planted (the set "
+        "has its own errors)."
     )
     yield ""
     yield "| planted | suspected | found | right |"
