@@ -20,6 +20,8 @@ STAGES = {
     "computing": "frozen features",
     "saving": "saving, reloading in a fresh process",
     "training": "training",
+    "evidence:": "evidence and the report",
+    "writing": "evidence and the report",
 }
 
 
