@@ -1,65 +1,82 @@
 """Every method on real data, several seeds, beside simple alternatives and transformers' Trainer.
 
-UNFREEZE_REAL_DATA=… python benchmarks/results.py run [set …]   adds what is missing to benchmarks/results.jsonl
-python benchmarks/results.py write                              makes docs/results.md from it
+UNFREEZE_REAL_DATA=… python benchmarks/results.py run [set …] [--method NAME …] [--seed N …] [--again]
+    adds what is missing to benchmarks/results.jsonl, each run in a process of its own
+python benchmarks/results.py write
+    makes docs/results.md from it
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import platform
-import statistics
+import os
+import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-from sets import SETS
+from bench.measure import measure
+from results_page import METHODS, RECORDS, TRAINER, records, write
+from sets import MOBILENET, SETS
 
-import unfreeze
-from unfreeze.planning import make_plan
-
-HERE = Path(__file__).parent
-RECORDS = HERE / "results.jsonl"
-PAGE = HERE.parent / "docs" / "results.md"
 SEEDS = (0, 1, 2)
-METHODS = (
-    "head",
-    "last:2",
-    "all-but-first:1",
-    "full",
-    "gradual",
-    "gradual-on-plateau",
-    "lp-ft",
-    "chain-thaw",
-    "scratch",
-)
-TRAINER = ("full, by Trainer",)
+HOUR = 3600.0
+NOT_FOR: dict[str, tuple[str, ...]] = {str(MOBILENET["model"]): ("prefix", "prompt", "qlora", *TRAINER)}
+"""Methods that refuse a model, or that are not measured with it."""
 
 
-def run(names: list[str]) -> None:
+def run(names: list[str], methods: list[str], seeds: list[int], again: bool) -> None:
     """Run what is not recorded yet, seed by seed, so that a stopped run has whole rows for the first seeds."""
-    done = {(record["set"], record["method"], record["seed"]) for record in records()}
-    for seed in SEEDS:
+    done = set() if again else {(r["set"], r["method"], r["seed"]) for r in records() if "peak" in r}
+    for seed in seeds:
         for name in names:
-            methods = (*METHODS, *TRAINER) if SETS[name].model["model"] == "all-MiniLM-L6-v2" else METHODS
             for method in methods:
-                if (name, method, seed) not in done:
-                    measure = with_trainer if method in TRAINER else with_unfreeze
-                    record = {"set": name, "method": method, "seed": seed, **measure(name, method, seed)}
+                left_out = method in NOT_FOR.get(SETS[name].model["model"], ())
+                if not left_out and (name, method, seed) not in done:
+                    record = in_process(name, method, seed)
                     with RECORDS.open("a") as file:
                         file.write(json.dumps(record) + "\n")
-                    print(name, method, seed, f"{record['test']:.4f}", f"{record['seconds']:.0f} s", flush=True)
+                    print(name, method, seed, f"{record['test']:.4f}", f"{record['processor']:.0f} s", flush=True)
+
+
+def in_process(name: str, method: str, seed: int) -> dict[str, Any]:
+    """One run in a fresh process, of which the memory is measured."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, log = Path(folder, "out.json"), Path(folder, "log")
+        command = [sys.executable, __file__, "one", name, method, str(seed), str(out)]
+        took = measure(command, env=os.environ, log=log, timeout=HOUR)
+        if took.returncode:
+            raise SystemExit(f"{name}, {method}, seed {seed}: {log.read_text()[-2000:]}")
+        return {**json.loads(out.read_text()), "peak": took.own_peak, "commit": commit()}
+
+
+def commit() -> str:
+    """The project's commit, with a plus sign when its source differs from it."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run([*git, "status", "--porcelain", "../src"], capture_output=True, text=True, check=False)
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def one(name: str, method: str, seed: int, out: Path) -> None:
+    """The process of one run."""
+    taken = (with_trainer if method in TRAINER else with_unfreeze)(name, method, seed)
+    out.write_text(json.dumps({"set": name, "method": method, "seed": seed, **taken}))
 
 
 def with_unfreeze(name: str, method: str, seed: int) -> dict[str, Any]:
-    """One run of `unfreeze.fit` with its defaults."""
+    """One run of `unfreeze.fit` with its defaults; no report, and no second process, whose time is the same for all."""
+    import torch
+
+    import unfreeze
+
+    aside = {"gate": "inline", "evaluation__report": False}
     with tempfile.TemporaryDirectory() as folder:
-        result = unfreeze.fit(**SETS[name].options(seed), method=method, output=f"{folder}/run", gate="inline").result
+        run = unfreeze.fit(**SETS[name].options(seed), method=method, output=f"{folder}/run", **aside)
+        result, disk = run.result, sum(file.stat().st_size for file in (run.path / "model").rglob("*"))
     accuracy = result["test"]["accuracy"]
     return {
         "test": accuracy["value"],
@@ -69,6 +86,9 @@ def with_unfreeze(name: str, method: str, seed: int) -> dict[str, Any]:
         "majority": result["baseline"]["test"]["accuracy"]["value"],
         "learned": result["learned_parameters"] / result["parameters"],
         "seconds": result["train_seconds"],
+        "processor": result["cost"]["processor_seconds"],
+        "disk": disk,
+        "threads": torch.get_num_threads(),
         "notes": result["notes"],
     }
 
@@ -77,10 +97,13 @@ def with_trainer(name: str, method: str, seed: int) -> dict[str, Any]:
     """transformers' Trainer on the same rows, epochs, batches, schedule, warm-up, decay and precision.
     Its head gets the rate that unfreeze's head has. The best epoch on validation is kept, as unfreeze does.
     """
-    from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
+    import torch
 
     from unfreeze.api import recipe_of
     from unfreeze.models.embedded import minilm_folder
+    from unfreeze.planning import make_plan
+
+    from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments  # isort: skip
 
     options = SETS[name].options(seed)
     recipe, objects = recipe_of(options.pop("data"), options.pop("model"), None, {**options, "method": "full"})
@@ -132,82 +155,43 @@ def with_trainer(name: str, method: str, seed: int) -> dict[str, Any]:
             compute_metrics=lambda p: {"accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())},
             optimizers=(optimizer, schedule),
         )
-        started = time.perf_counter()
+        started, processor = time.perf_counter(), time.process_time()
         trainer.train()
         seconds = time.perf_counter() - started
         validation = trainer.evaluate()["eval_accuracy"]
         test = trainer.evaluate(rows("test"))["eval_accuracy"]
-    return {"test": test, "validation": validation, "learned": 1.0, "seconds": seconds, "notes": []}
+        trainer.save_model(f"{folder}/saved")
+        disk = sum(file.stat().st_size for file in Path(folder, "saved").rglob("*"))
+        processor = time.process_time() - processor
+    measured = {"processor": processor, "disk": disk, "threads": torch.get_num_threads()}
+    return {"test": test, "validation": validation, "learned": 1.0, "seconds": seconds, "notes": [], **measured}
 
 
 def _linear(steps: int, rising: int) -> Any:
     return lambda step: (step + 1) / (rising + 1) if step < rising else max(0.0, (steps - step) / (steps - rising))
 
 
-def records() -> list[dict[str, Any]]:
-    """What has been measured so far."""
-    return [json.loads(line) for line in RECORDS.read_text().splitlines()] if RECORDS.exists() else []
-
-
-def write() -> None:
-    """docs/results.md from the records."""
-    by_set: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    for record in records():
-        by_set[record["set"]][record["method"]].append(record)
-    parts = [_head()]
-    parts += [_table(name, by_set[name]) for name in SETS if name in by_set]
-    parts.append((HERE / "results_reading.md").read_text() if (HERE / "results_reading.md").exists() else "")
-    PAGE.write_text("\n\n".join(part.strip() for part in parts if part) + "\n")
-
-
-def _head() -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "timm"))
-    epochs = ", ".join(f"{name} {item.epochs}" for name, item in SETS.items())
-    return f"""# Results on real data
-
-Made by `python benchmarks/results.py run` and `… write` from `benchmarks/results.jsonl`; {packages},
-Python {platform.python_version()}, CPU. Every method runs at its default settings, with the same epochs on a set
-({epochs}). Test accuracy in percent: mean over seeds ± standard deviation; the last column says how many
-seeds have been run. Seeds draw the new head, the order of rows and, for banking77, the rows themselves. The best
-epoch is chosen on validation; the test split is read once. Images are read at 128 px without augmentation. `Trainer`
-is transformers' own with `AutoModelForSequenceClassification` and the settings that unfreeze's `full` resolves to. The
-records hold seconds too, but the machine did other work meanwhile, so they are not shown."""
-
-
-def _table(name: str, methods: dict[str, list[dict[str, Any]]]) -> str:
-    lines = [
-        f"## {SETS[name].title}",
-        "",
-        "| method | test accuracy | validation | learns | seeds |",
-        "|---|---|---|---|---|",
-    ]
-    for method in (*METHODS, *TRAINER):
-        found = methods.get(method, [])
-        if found:
-            lines.append(
-                f"| {method} | {_spread(found, 'test')} | {_spread(found, 'validation')} | {found[0]['learned']:.1%} "
-                f"| {len(found)} |"
-            )
-    majority = next((r["majority"] for rs in methods.values() for r in rs if "majority" in r), None)
-    if majority is not None:
-        lines.append(f"| majority class | {100 * majority:.1f} | | 0.0% | |")
-    said = sorted({note.split(": ", 1)[-1] for rs in methods.values() for r in rs for note in r["notes"]})
-    if said:
-        lines += ["", "Said by some of the runs: " + "; ".join(said) + "."]
-    return "\n".join(lines)
-
-
-def _spread(found: list[dict[str, Any]], key: str) -> str:
-    values = [100 * record[key] for record in found]
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{spread}"
+def main() -> None:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_subparsers(dest="what", required=True)
+    asked = what.add_parser("run")
+    asked.add_argument("sets", nargs="*", metavar="set", help=", ".join(SETS))
+    asked.add_argument("--method", action="append", default=[], choices=(*METHODS, *TRAINER))
+    asked.add_argument("--seed", action="append", default=[], type=int)
+    asked.add_argument("--again", action="store_true", help="also what is recorded; the newest record counts")
+    single = what.add_parser("one")
+    for argument in ("set", "method", "seed", "out"):
+        single.add_argument(argument)
+    what.add_parser("write")
+    wish = parser.parse_args()
+    if wish.what == "run":
+        run(wish.sets or list(SETS), wish.method or [*METHODS, *TRAINER], wish.seed or list(SEEDS), wish.again)
+    elif wish.what == "one":
+        one(wish.set, wish.method, int(wish.seed), Path(wish.out))
+    else:
+        write()
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["write"]:
-        write()
-    elif sys.argv[1:2] == ["run"]:
-        run(sys.argv[2:] or list(SETS))
-    else:
-        print(__doc__)
-        sys.exit(2)
+    main()

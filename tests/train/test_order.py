@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unfreeze.train.order import MEGABATCH, generator, reading_batches, training_batches
+from unfreeze.train.order import MEGABATCH, PASS, generator, reading_batches, training_batches
 
 LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=200)
 
@@ -35,7 +36,27 @@ def test_a_batch_to_read_has_so_many_tokens_and_no_more(lengths: list[int], toke
     for batch in reading:
         longest = lengths[batch[0]]
         assert len(batch) == 1 or len(batch) * longest <= tokens
-        assert batch is reading[-1] or (len(batch) + 1) * longest > tokens
+
+
+@settings(deadline=None, max_examples=50)
+@given(lengths=st.lists(st.sampled_from([1, 5, 20, 90, 300]), min_size=1, max_size=60), tokens=st.integers(1, 2000))
+def test_no_other_cut_between_lengths_costs_less(lengths: list[int], tokens: int) -> None:
+    order, kinds = sorted(lengths, reverse=True), sorted(set(lengths))
+
+    def cost(batches: list[list[int]]) -> int:
+        return sum(len(batch) * batch[0] + PASS for batch in batches)
+
+    def cut(at: tuple[int, ...]) -> list[list[int]]:
+        stretches = [[length for length in order if sum(length < edge for edge in at) == n] for n in range(len(at) + 1)]
+        return [
+            stretch[start : start + max(1, tokens // stretch[0])]
+            for stretch in stretches
+            if stretch
+            for start in range(0, len(stretch), max(1, tokens // stretch[0]))
+        ]
+
+    cheapest = min(cost(cut(at)) for count in range(len(kinds)) for at in combinations(kinds, count))
+    assert cost([[lengths[row] for row in batch] for batch in reading_batches(lengths, tokens=tokens)]) == cheapest
 
 
 def test_so_many_rows_where_they_are_asked_for() -> None:

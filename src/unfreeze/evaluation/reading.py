@@ -13,7 +13,7 @@ from unfreeze.models.pretrained import Pretrained, Sample
 from unfreeze.stack.working import Working, make_working
 from unfreeze.train.feed import encode_all, to_device
 from unfreeze.train.memory import Portions
-from unfreeze.train.order import TOKENS, TOKENS_ELSEWHERE, reading_batches
+from unfreeze.train.order import PASS, PASS_ELSEWHERE, TOKENS, TOKENS_ELSEWHERE, reading_batches
 from unfreeze.train.precision import choose_precision
 
 ENCODED_TOGETHER = 2000
@@ -56,7 +56,7 @@ def read(
     device = next(working.module.parameters()).device
     portions = Portions()
     size = batch_size if batch_size or pretrained.family.modality == "text" else IMAGES
-    tokens = TOKENS if device.type == "cpu" else TOKENS_ELSEWHERE
+    tokens, fixed = (TOKENS, PASS) if device.type == "cpu" else (TOKENS_ELSEWHERE, PASS_ELSEWHERE)
     for start in range(0, len(inputs), ENCODED_TOGETHER):
         samples = encode_all(preprocess, inputs[start : start + ENCODED_TOGETHER])
 
@@ -66,7 +66,8 @@ def read(
             found: Tensor = working.module(**batch).float().cpu()
             return found
 
-        for batch in reading_batches([preprocess.length(sample) for sample in samples], size, tokens):
+        lengths = [preprocess.length(sample) for sample in samples]
+        for batch in reading_batches(lengths, size, tokens=tokens, fixed=fixed):
             for rows, outputs in portions.each(batch, outputs_of_rows):
                 yield [start + row for row in rows], outputs
 

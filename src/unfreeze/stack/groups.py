@@ -8,6 +8,7 @@ cannot be frozen or trained on purpose.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -187,13 +188,17 @@ def _outermost(stack: LayerStack, groups: Sequence[LayerGroup]) -> list[tuple[st
     own = {name for group in groups for name in (*group.parameters, *group.buffers)}
     # A tied parameter is owned under each of its names: the module that is called may be that of an alias.
     own |= {alias for alias, name in stack.tied.items() if name in own}
-    everything = [name for other in stack.groups for name in (*other.parameters, *other.buffers)] + list(stack.tied)
-    found: list[tuple[str, nn.Module]] = []
+    everything = {name for other in stack.groups for name in (*other.parameters, *other.buffers)} | stack.tied.keys()
+    inside = Counter(path for name in everything for path in _paths(name))
+    ours = Counter(path for name in own for path in _paths(name))
+    found: dict[str, nn.Module] = {}
     for name, module in stack.module.named_modules():
-        if any(name == outer or name.startswith(outer + ".") for outer, _ in found):
-            continue
-        prefix = f"{name}." if name else ""
-        inside = [item for item in everything if item.startswith(prefix)]
-        if inside and all(item in own for item in inside):
-            found.append((name, module))
-    return found
+        if inside[name] and inside[name] == ours[name] and not any(path in found for path in _paths(name)):
+            found[name] = module
+    return list(found.items())
+
+
+def _paths(name: str) -> list[str]:
+    """The modules around something, outermost first: "", "a" and "a.b" of "a.b.c"; none of the whole model."""
+    parts = name.split(".")
+    return [".".join(parts[:depth]) for depth in range(len(parts))] if name else []

@@ -20,7 +20,7 @@ from unfreeze.tasks._task import LossOptions, Task
 from unfreeze.train.feed import Feed, to_device
 from unfreeze.train.hooks import Hook
 from unfreeze.train.memory import Portions
-from unfreeze.train.order import TOKENS, reading_batches
+from unfreeze.train.order import PASS, PASS_ELSEWHERE, TOKENS, reading_batches
 
 
 def reseed(device: torch.device, seed: int) -> None:
@@ -91,7 +91,8 @@ class Job:
         if not self.reads_by_tokens:
             return reading_batches(feed.lengths, rows or self.evaluation_batch_size)
         asked = self.recipe.evaluation.batch_tokens or TOKENS
-        return reading_batches(feed.lengths, tokens=rows * self.longest if rows else asked)
+        fixed = PASS if self.device.type == "cpu" else PASS_ELSEWHERE
+        return reading_batches(feed.lengths, tokens=rows * self.longest if rows else asked, fixed=fixed)
 
     @property
     def steps_per_epoch(self) -> int:

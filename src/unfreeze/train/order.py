@@ -6,8 +6,11 @@ Because it holds no state, a resumed run continues in the middle of an epoch by 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, Any]
 
 MEGABATCH = 50
 """Batches within which rows of similar length are put together."""
@@ -18,6 +21,9 @@ and in float32 (benchmarks/tokens_per_batch.py). More do not fit into its caches
 
 TOKENS_ELSEWHERE = 16_384
 """The same for accelerators, whose memory it does not fill."""
+
+PASS, PASS_ELSEWHERE = 64, 2048
+"""Tokens that take as long as what a pass costs whatever it holds: calls on a CPU, waiting units on an accelerator."""
 
 
 def generator(*key: int) -> np.random.Generator:
@@ -55,21 +61,46 @@ def training_batches(
     return [batches[index] for index in shuffled]
 
 
-def reading_batches(lengths: Sequence[int], batch_size: int | None = None, tokens: int = TOKENS) -> list[list[int]]:
-    """Batches for evaluation: longest first, so that memory peaks at the start and padding is least.
+def reading_batches(
+    lengths: Sequence[int], batch_size: int | None = None, *, tokens: int = TOKENS, fixed: int = PASS
+) -> list[list[int]]:
+    """Batches for evaluation: longest first, so that memory peaks at the start, and with little padding.
 
     Parameters
     ----------
     batch_size : int, optional
-        Rows of a batch; None: as many as have so many tokens together.
+        Rows of a batch; None: as `tokens` says, in the batches that cost least, padding and passes together.
     tokens : int
-        Tokens of a batch, padding included, unless one row has more.
+        Tokens of a batch at most, padding included, unless one row has more.
+    fixed : int
+        Tokens that cost as much as a further batch does.
     """
-    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
-    batches: list[list[int]] = []
-    start = 0
-    while start < len(order):
-        rows = batch_size or max(1, tokens // max(1, lengths[order[start]]))
-        batches.append(order[start : start + rows])
-        start += rows
-    return batches
+    order = np.argsort(-np.asarray(lengths), kind="stable")
+    if batch_size:
+        return [order[at : at + batch_size].tolist() for at in range(0, len(order), batch_size)]
+    found = []
+    for start, end, rows in _stretches(np.asarray(lengths)[order], tokens, fixed):
+        found += [order[at : min(at + rows, end)].tolist() for at in range(start, end, rows)]
+    return found
+
+
+def _stretches(lengths: Array, tokens: int, fixed: int) -> list[tuple[int, int, int]]:
+    """Where to cut rows in falling order of length: start, end, and rows of a batch of each stretch.
+
+    A stretch is read at the width of its first row. The cheapest cuts are found from the shortest rows upwards, since
+    what is best for the rest does not depend on what went before.
+    """
+    widths, counts = np.unique(np.maximum(1, lengths), return_counts=True)
+    widths, edges = widths[::-1], np.concatenate([[0], np.cumsum(counts[::-1])])
+    rows = np.maximum(1, tokens // widths)
+    least, ends = np.zeros(len(edges)), np.zeros(len(widths), dtype=int)
+    for first in reversed(range(len(widths))):
+        held = edges[first + 1 :] - edges[first]
+        costs = held * widths[first] + np.ceil(held / rows[first]) * fixed + least[first + 1 :]
+        ends[first] = first + 1 + int(costs.argmin())
+        least[first] = costs.min()
+    found, first = [], 0
+    while first < len(widths):
+        found.append((int(edges[first]), int(edges[ends[first]]), int(rows[first])))
+        first = ends[first]
+    return found

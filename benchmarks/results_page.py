@@ -1,0 +1,147 @@
+"""docs/results.md from the records of results.py. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+from collections import defaultdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sets import SETS
+
+HERE = Path(__file__).parent
+RECORDS = HERE / "results.jsonl"
+PAGE = HERE.parent / "docs" / "results.md"
+PARTIAL = (
+    "head",
+    "last:2",
+    "all-but-first:1",
+    "full",
+    "gradual",
+    "gradual-on-plateau",
+    "lp-ft",
+    "chain-thaw",
+    "wise-ft",
+    "scratch",
+)
+EFFICIENT = ("lora", "qlora", "adapter", "prefix", "prompt", "ia3", "bitfit", "norm-only")
+METHODS = (*PARTIAL, *EFFICIENT)
+TRAINER = ("full, by Trainer",)
+ORDER = ("full", *EFFICIENT, "head", *(method for method in PARTIAL if method not in ("full", "head")), *TRAINER)
+MB = 1e6
+
+
+def records() -> list[dict[str, Any]]:
+    """What has been measured so far; of a set, method and seed the newest."""
+    if not RECORDS.exists():
+        return []
+    found = [json.loads(line) for line in RECORDS.read_text().splitlines()]
+    return list({(record["set"], record["method"], record["seed"]): record for record in found}.values())
+
+
+def write() -> None:
+    """Replace docs/results.md."""
+    by_set: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for record in records():
+        by_set[record["set"]][record["method"]].append(record)
+    parts = [_head()]
+    parts += [_table(name, by_set[name]) for name in SETS if name in by_set]
+    parts.append(_aims(by_set))
+    parts.append((HERE / "results_reading.md").read_text())
+    PAGE.write_text("\n\n".join(part.strip() for part in parts if part) + "\n")
+
+
+def _head() -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "timm", "peft"))
+    epochs = ", ".join(f"{name} {item.epochs}" for name, item in SETS.items())
+    return f"""# Results on real data
+
+Made by `python benchmarks/results.py run` and `… write` from `benchmarks/results.jsonl`; {packages},
+Python {platform.python_version()}, CPU. Every method runs at its default settings, with the same epochs on a set
+({epochs}). Test accuracy in percent: mean over seeds ± standard deviation; the last column says how many
+seeds have been run. Seeds draw the new head, the order of rows and, for banking77, the rows themselves. The best
+epoch is chosen on validation; the test split is read once. Images are read at 128 px without augmentation. `Trainer`
+is transformers' own with `AutoModelForSequenceClassification` and the settings that unfreeze's `full` resolves to.
+
+- **learns**: share of the model's parameters, the head's among them.
+- **time**: processor seconds of the whole `fit`, reading, training, scoring and saving, on one thread, without the
+  report; relative to `full` in brackets. The other core did the like meanwhile.
+- **memory**: the most that the process held. **disk**: the saved model's folder, with its tokenizer and, for those that
+  peft knows, a second copy in peft's layout.
+- `–`: recorded before this was measured."""
+
+
+def _table(name: str, methods: dict[str, list[dict[str, Any]]]) -> str:
+    lines = [
+        f"## {SETS[name].title}",
+        "",
+        "| method | test accuracy | validation | learns | time, s | memory, MB | disk, MB | seeds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    full = _mean(methods.get("full", []), "processor")
+    for method in ORDER:
+        found = methods.get(method, [])
+        if found:
+            time = _mean(found, "processor")
+            beside = f" ({time / full:.2f})" if time and full else ""
+            cells = [method, _spread(found, "test"), _spread(found, "validation"), f"{found[0]['learned']:.2%}"]
+            cells += [f"{time:.0f}{beside}" if time else "–", _megabytes(found, "peak", 0)]
+            cells.append(_megabytes(found, "disk", 1))
+            lines.append("| " + " | ".join([*cells, str(len(found))]) + " |")
+    majority = next((r["majority"] for rs in methods.values() for r in rs if "majority" in r), None)
+    if majority is not None:
+        lines.append(f"| majority class | {100 * majority:.1f} | | 0.00% | | | | |")
+    said = sorted({note.split(": ", 1)[-1] for rs in methods.values() for r in rs for note in r["notes"]})
+    if said:
+        lines += ["", "Said by some of the runs: " + "; ".join(said) + "."]
+    return "\n".join(lines)
+
+
+def _aims(by_set: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
+    """How far the parameter-efficient methods lie from full fine-tuning, seed by seed."""
+    sets = [name for name in SETS if any(method in by_set.get(name, {}) for method in EFFICIENT)]
+    lines = [
+        "## Parameter-efficient methods beside full fine-tuning",
+        "",
+        "Points of test accuracy over `full`, mean of the differences seed by seed ± their standard deviation.",
+        "",
+        f"| method | {' | '.join(sets)} | mean |",
+        "|---" * (len(sets) + 2) + "|",
+    ]
+    for method in (*EFFICIENT, "head"):
+        gains = [_gains(by_set[name].get(method, []), by_set[name].get("full", [])) for name in sets]
+        if any(gains):
+            cells = [_points(gain) for gain in gains]
+            whole = statistics.mean(statistics.mean(gain) for gain in gains if gain)
+            lines.append(f"| {method} | {' | '.join(cells)} | {whole:+.1f} |")
+    return "\n".join(lines) if sets else ""
+
+
+def _gains(ours: list[dict[str, Any]], full: list[dict[str, Any]]) -> list[float]:
+    known = {record["seed"]: record["test"] for record in full}
+    return [100 * (record["test"] - known[record["seed"]]) for record in ours if record["seed"] in known]
+
+
+def _points(values: list[float]) -> str:
+    if not values:
+        return "–"
+    return f"{statistics.mean(values):+.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
+
+
+def _mean(found: list[dict[str, Any]], key: str) -> float | None:
+    values = [record[key] for record in found if key in record]
+    return statistics.mean(values) if values else None
+
+
+def _megabytes(found: list[dict[str, Any]], key: str, digits: int) -> str:
+    value = _mean(found, key)
+    return "–" if value is None else f"{value / MB:,.{digits}f}"
+
+
+def _spread(found: list[dict[str, Any]], key: str) -> str:
+    values = [100 * record[key] for record in found]
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{spread}"
