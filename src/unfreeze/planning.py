@@ -192,7 +192,10 @@ def _with_model_facts(recipe: Recipe, pretrained: Pretrained) -> tuple[Recipe, d
         for name in ("max_length", "image_size", "channels", "pooling")
         if name in facts and getattr(recipe.model, name) is None and isinstance(facts[name], (int, str))
     }
-    why = {"pooling": "the family's own", **pretrained.spec.get("reasons", {})}
+    if recipe.model.revision is None and pretrained.provenance.commit:
+        found["revision"] = pretrained.provenance.commit
+    own = {"pooling": "the family's own", "revision": "the commit that the Hub gave for this plan"}
+    why = {**own, **pretrained.spec.get("reasons", {})}
     reasons = {f"model.{name}": str(why.get(name, "what the model reads by default")) for name in found}
     return replace(recipe, model=replace(recipe.model, **found)), reasons
 

@@ -47,7 +47,7 @@ def save(pretrained: Pretrained, folder: Path, unmoved: Collection[str] = ()) ->
     if pretrained.additions and pretrained.asked is not None:
         left_out = set(unmoved)
         state = {name: tensor for name, tensor in state.items() if name not in left_out}
-        description["base"] = asdict(_anchored(pretrained.asked))
+        description["base"] = asdict(_anchored(pretrained.asked, pretrained.provenance))
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     pretrained.preprocess.save(folder)
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
@@ -160,14 +160,15 @@ def _weights(folder: Path) -> dict[str, Tensor]:
     return read_safetensors(folder / WEIGHTS)
 
 
-def _anchored(asked: ModelRecipe) -> ModelRecipe:
-    """Local places as absolute paths, so that the base is found from any folder."""
+def _anchored(asked: ModelRecipe, provenance: Provenance) -> ModelRecipe:
+    """Local places as absolute paths, so that the base is found from any folder; the commit that was read of the Hub's,
+    whose repository may move on."""
 
     def absolute(place: str | None) -> str | None:
         return str(Path(place).expanduser().resolve()) if place and Path(place).expanduser().exists() else place
 
     name = asked.name if asked.name in EMBEDDED else absolute(asked.name)
-    return replace(asked, name=name, weights=absolute(asked.weights))
+    return replace(asked, name=name, weights=absolute(asked.weights), revision=asked.revision or provenance.commit)
 
 
 def _description(folder: Path) -> dict[str, Any]:
