@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from unfreeze.errors import ModelError
 from unfreeze.models import embedded, image, offline, store
 from unfreeze.models.load import describe, load_pretrained
-from unfreeze.models.pretrained import Pretrained
+from unfreeze.models.pretrained import Pretrained, Provenance
 from unfreeze.recipe import ModelRecipe
 from unfreeze.stack.groups import build_stack
 
@@ -263,3 +264,13 @@ def test_real_decoder(real_data: Path) -> None:
     batch = found.preprocess.collate([found.preprocess.encode(text) for text in ("Once upon a time", "")])
     assert found.module(**batch).shape == (2, 2)
     assert found.family.name == "decoder"
+
+
+def test_the_hubs_commit_is_kept_and_no_moving_name() -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    hub = Provenance("an/encoder", "hub", commit, None, "0" * 64, 1)
+    assert hub.commit == commit
+    assert replace(hub, revision="main").commit is None
+    assert replace(hub, source="file").commit is None
+    assert store._anchored(ModelRecipe(name="an/encoder"), hub).revision == commit
+    assert store._anchored(ModelRecipe(name="an/encoder", revision="v1"), hub).revision == "v1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,6 +96,12 @@ class Provenance:
     licence: str | None
     sha256: str
     parameters: int
+
+    @property
+    def commit(self) -> str | None:
+        """The Hub's commit, where the weights came from there: the same files for ever; a tag or branch may move on."""
+        known = self.source == "hub" and re.fullmatch(r"[0-9a-f]{40}", self.revision or "") is not None
+        return self.revision if known else None
 
 
 @dataclass
