@@ -187,7 +187,7 @@ def _anchored(recipe: Recipe, pretrained: Pretrained) -> Recipe:
 def _with_model_facts(recipe: Recipe, pretrained: Pretrained) -> tuple[Recipe, dict[str, str]]:
     """Write what the loaded model reads (length, size, channels) and how it pools into the recipe."""
     facts = {**pretrained.spec, **pretrained.preprocess.config()}
-    found = {
+    found: dict[str, Any] = {
         name: facts[name]
         for name in ("max_length", "image_size", "channels", "pooling")
         if name in facts and getattr(recipe.model, name) is None and isinstance(facts[name], (int, str))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from unfreeze.advice import ADVICE, advise
 from unfreeze.advice.more_epochs import rule as more_epochs
 from unfreeze.advice.overfitting import rule as overfitting
 from unfreeze.errors import UserError
+from unfreeze.evidence import EVIDENCE
+from unfreeze.evidence._context import Context
 from unfreeze.evidence.cost import WORLD, carbon_intensity
 from unfreeze.report.card import card
 from unfreeze.run import Run
@@ -145,3 +150,23 @@ def test_every_advice_can_be_run(run: Run, home: Path, tmp_path: Path) -> None:
         with_values(run.recipe, advice.changes)
         assert (advice.command(run) or "unfreeze fit").startswith("unfreeze fit")
         assert 0 <= advice.gain <= 1
+
+
+def test_each_kind_has_time_of_its_own() -> None:
+    """What the first takes too much is not taken from one that looks at the clock later, beyond what is really gone."""
+    context = Context(None, None, {}, {}, seconds=90.0)  # type: ignore[arg-type]
+    context.share_among(9)
+    first = context.time_left()
+    assert 29 < first <= 30, "a third"
+    context._until = time.monotonic() - 1.0
+    assert context.time_left() < 0
+    context.share_among(2)
+    assert 44 < context.time_left() <= 45
+
+
+def test_every_kind_that_looks_at_the_clock_is_given_time() -> None:
+    """A kind that asks for the time left would read what the one before it left of its own share."""
+    for name, kind in EVIDENCE.items():
+        module = import_module(f"unfreeze.evidence.{name.replace('-', '_')}")
+        asks = "time_left" in inspect.getsource(module)
+        assert not asks or kind.costly or kind.timed, name

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._features import computing, head_features
+from unfreeze.models.load import load_pretrained
+from unfreeze.models.pretrained import Pretrained
 from unfreeze.stack.working import Working
 
-PORTION = 250
+PORTION = 128
 """Rows between two looks at the clock."""
 
 
@@ -47,6 +49,21 @@ def began_at_random(context: Context) -> bool:
     return bool(context.method) and METHODS.get(context.method).random_weights
 
 
+def untouched(context: Context) -> Pretrained:
+    """The network before training, without what a method puts in: a fresh prompt would change its features."""
+    if not context.pretrained.additions:
+        return context.before
+    if "untouched" not in context.shared:
+        context.shared["untouched"] = load_pretrained(
+            context.recipe.model,
+            modality=context.manifest.modality,
+            outputs=context.task.outputs(context.manifest),
+            seed=context.recipe.seed,
+        )
+    found: Pretrained = context.shared["untouched"]
+    return found
+
+
 def features_before(context: Context, split: str, most: int, seconds: float) -> tuple[list[int], Tensor]:
     """What entered the head for some rows of a split, before training.
 
@@ -76,7 +93,7 @@ def features_before(context: Context, split: str, most: int, seconds: float) -> 
 
 def _read_on(context: Context, split: str, reading: Reading) -> None:
     """The next rows."""
-    model = context.pretrained if only_the_head_learned(context) else context.before
+    model = context.pretrained if only_the_head_learned(context) else untouched(context)
     if "working before" not in context.shared:
         context.shared["working before"] = computing(context, model)
     working: Working = context.shared["working before"]

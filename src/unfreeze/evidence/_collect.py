@@ -31,8 +31,7 @@ def collect(context: Context, only: Collection[str] | None = None) -> dict[str, 
     wanted = [(name, kind) for name, kind in EVIDENCE.items() if only is None or name in only]
     kinds = sorted(wanted, key=lambda item: (item[1].order, item[0]))
     for place, (name, kind) in enumerate(kinds):
-        if kind.costly:
-            context.share_among(sum(other.costly for _, other in kinds[place:]))
+        context.share_among(sum(other.costly or other.timed for _, other in kinds[place:]))
         if kind.costly and context.time_left() <= 0:
             missing[name] = "no time was left for it: `unfreeze report RUN --again` collects it"
             continue

@@ -17,13 +17,15 @@ STRENGTH = 0.1
 
 ALPHAS = (1.0, 10.0, 100.0, 1000.0, 10000.0)
 
-LOGISTIC = 1_000_000
+LOGISTIC = 250_000
 """Rows times classes up to which a logistic regression is fitted; beyond it a method with a closed form."""
 
 TINY = 1e-6
 
 
-def linear_outputs(task: str, features: Tensor, targets: Tensor, asked: Tensor, width: int) -> Tensor:
+def linear_outputs(
+    task: str, features: Tensor, targets: Tensor, asked: Tensor, width: int, strength: float = STRENGTH
+) -> Tensor:
     """Fit a linear model and let it answer.
 
     Parameters
@@ -33,6 +35,8 @@ def linear_outputs(task: str, features: Tensor, targets: Tensor, asked: Tensor, 
     asked : Tensor of shape (other rows, features)
     width : int
         Outputs of the task's head.
+    strength : float
+        C of a logistic regression.
 
     Returns
     -------
@@ -45,9 +49,10 @@ def linear_outputs(task: str, features: Tensor, targets: Tensor, asked: Tensor, 
     known, unknown = (known - mean) / scale, (asked.double().numpy() - mean) / scale
     true = targets.numpy()
     if task == "classification":
-        found = _classes(known, true, unknown, width)
+        found = _classes(known, true, unknown, width, strength)
     elif task == "multilabel":
-        found = np.stack([_label(known, true[:, label] > 0.5, unknown, width) for label in range(width)], axis=1)
+        each = [_label(known, true[:, label] > 0.5, unknown, width, strength) for label in range(width)]
+        found = np.stack(each, axis=1)
     else:
         found = _number(known, true.reshape(-1), unknown)[:, None]
     return torch.from_numpy(found).float()
@@ -78,7 +83,7 @@ def _folds(classes: Tensor | None, rows: int, folds: int, seed: int) -> Array:
     return fold
 
 
-def _classes(known: Array, true: Array, unknown: Array, classes: int) -> Array:
+def _classes(known: Array, true: Array, unknown: Array, classes: int, strength: float) -> Array:
     """Log-probabilities; a class that was not seen has next to none."""
     seen = np.unique(true)
     shares = np.full((len(unknown), classes), TINY)
@@ -89,7 +94,7 @@ def _classes(known: Array, true: Array, unknown: Array, classes: int) -> Array:
         from sklearn.linear_model import LogisticRegression
 
         if len(known) * len(seen) <= LOGISTIC:
-            model: Any = LogisticRegression(C=STRENGTH, max_iter=300)
+            model: Any = LogisticRegression(C=strength, max_iter=300)
         else:
             model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
         shares[:, seen] = _fitted(model, known, true).predict_proba(unknown).clip(TINY)
@@ -97,7 +102,7 @@ def _classes(known: Array, true: Array, unknown: Array, classes: int) -> Array:
     return logs
 
 
-def _label(known: Array, true: Array, unknown: Array, labels: int) -> Array:
+def _label(known: Array, true: Array, unknown: Array, labels: int, strength: float) -> Array:
     """Logits of one of several labels."""
     if true.all() or not true.any():
         share = (true.sum() + 0.5) / (len(true) + 1)
@@ -105,7 +110,7 @@ def _label(known: Array, true: Array, unknown: Array, labels: int) -> Array:
     if len(known) * labels <= LOGISTIC:
         from sklearn.linear_model import LogisticRegression
 
-        answer: Array = _fitted(LogisticRegression(C=STRENGTH, max_iter=300), known, true).decision_function(unknown)
+        answer: Array = _fitted(LogisticRegression(C=strength, max_iter=300), known, true).decision_function(unknown)
         return answer
     shares = _number(known, true.astype(np.float64), unknown).clip(0.001, 0.999)
     logits: Array = np.log(shares / (1 - shares))

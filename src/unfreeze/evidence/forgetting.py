@@ -25,12 +25,12 @@ from torch import Tensor
 from unfreeze.data.manifest import Examples, Manifest
 from unfreeze.data.reference import Reference, read_reference
 from unfreeze.errors import DataError
+from unfreeze.evidence._before import untouched
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence
 from unfreeze.evidence._features import computing, head_features, sampled
 from unfreeze.evidence._probe import compared, probe
 from unfreeze.evidence._similarity import cka, cosines, mean_of, shared_neighbours
-from unfreeze.models.load import load_pretrained
 from unfreeze.models.pretrained import Pretrained
 from unfreeze.registry import Card
 from unfreeze.tasks import TASKS
@@ -94,18 +94,6 @@ def drift(before: Tensor, after: Tensor, resamples: int, seed: int) -> dict[str,
         "cosine": mean_of(cosines(before, after), resamples, seed),
         "neighbours": mean_of(shared_neighbours(before, after, k), resamples, seed) if rows > k else None,
     }
-
-
-def untouched(context: Context) -> Pretrained:
-    """The network before training, without what a method puts in: a fresh prompt would change its features."""
-    if not context.pretrained.additions:
-        return context.before
-    return load_pretrained(
-        context.recipe.model,
-        modality=context.manifest.modality,
-        outputs=context.task.outputs(context.manifest),
-        seed=context.recipe.seed,
-    )
 
 
 def _inserted(context: Context) -> bool:

@@ -333,4 +333,5 @@ EVIDENCE = Evidence(
     ),
     collect=collect,
     order=45,
+    timed=True,
 )

@@ -235,4 +235,5 @@ EVIDENCE = Evidence(
     ),
     collect=collect,
     order=30,
+    timed=True,
 )

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from unfreeze.evaluation.intervals import with_intervals
-from unfreeze.evaluation.kept import keeping
-from unfreeze.evaluation.reading import fast, read
+from unfreeze.evidence._before import began_at_random, features_before
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence
+from unfreeze.evidence._linear import STRENGTH, linear_outputs
 from unfreeze.registry import Card
-from unfreeze.train.feed import Feed
 
 MOST_ROWS = {"train": 5000, "validation": 2000, "test": 2000}
-PORTION = 250
-STRENGTHS = (0.1, 0.01, 1.0, 10.0)
-"""Inverse regularisation, in the order in which there is time to try it on validation."""
+SHARES = {"train": 0.4, "validation": 0.3, "test": 0.4}
+"""Of the time that is left, what reading rows of a split may take."""
 
-UNSEEN = -30.0
-"""Log-probability of a label that no training row of the sample has."""
+STRENGTHS = (STRENGTH, 0.01, 1.0)
+"""Inverse regularisation, in the order in which there is time to try it on validation."""
 
 LEAST = 20
 """Training rows below which no probe is made."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a split: their numbers, features of shape (rows, width), and encoded targets."""
+
+    rows: list[int]
+    features: Tensor
+    targets: Tensor
+
+    def first(self, count: int) -> Part:
+        """The first rows, which are a sample, since all are in random order."""
+        return Part(self.rows[:count], self.features[:count], self.targets[:count])
 
 
 def collect(context: Context) -> dict[str, Any] | None:
@@ -37,26 +46,14 @@ def collect(context: Context) -> dict[str, Any] | None:
     Rows are a seeded sample where a split is large or time is short; its size is told.
     """
     judged = context.judged
-    if not judged or context.manifest.task not in ("classification", "regression"):
+    if not judged or began_at_random(context):
         return None
-    working = fast(context.before, context.recipe.training.precision)
-    draw = np.random.default_rng(context.recipe.seed)
-    parts: dict[str, tuple[list[int], Tensor]] = {}
-    wanted = {name: MOST_ROWS[name] for name in ("train", "validation", "test") if name in context.feeds}
-    budget = context.time_left()
-    for name, most in wanted.items():
-        share = 0.25 if name != "train" else 0.5
-        parts[name] = _features(context, context.feeds[name], working, most, draw, budget * share)
-    if len(parts["train"][0]) < LEAST:
+    parts: dict[str, Part] = {name: _part(context, name) for name in MOST_ROWS if name in context.feeds}
+    if len(parts["train"].rows) < LEAST or not len(parts[judged].rows):
         return None
-    plain = _plain(context, parts)
-    model, strength = _chosen(context, plain, judged)
-    rows = parts[judged][0]
-    figures = {
-        "probe": _outputs(context, model, plain[judged].features),
-        "run": context.outputs(judged)[torch.tensor(rows)],
-    }
-    targets = context.targets(judged)[torch.tensor(rows)]
+    answers, strength = _chosen(context, parts, judged)
+    figures = {"probe": answers[judged], "run": context.outputs(judged)[torch.tensor(parts[judged].rows)]}
+    targets = parts[judged].targets
     scored = {}
     for whose, given in figures.items():
         scorer = context.task.scorer(context.manifest)
@@ -64,115 +61,79 @@ def collect(context: Context) -> dict[str, Any] | None:
         scored[whose] = with_intervals(scorer, context.recipe.evaluation.bootstrap, context.recipe.seed)
     return {
         "split": judged,
-        "rows": {name: len(part[0]) for name, part in parts.items()},
+        "rows": {name: len(part.rows) for name, part in parts.items()},
         "of": {name: len(context.feeds[name]) for name in parts},
-        "width": int(parts["train"][1].shape[1]),
+        "width": int(parts["train"].features.shape[1]),
         "figures": scored["probe"],
         "run": scored["run"],
-        "difference": _difference(context, figures, targets),
+        "difference": _gain(context, figures["probe"], figures["run"], targets),
         "strength": strength,
-        "curve": _curve(context, plain, strength),
+        **_curve(context, parts, answers, strength),
     }
 
 
-def _features(
-    context: Context, feed: Feed, working: Any, most: int, draw: np.random.Generator, seconds: float
-) -> tuple[list[int], Tensor]:
-    """Head inputs of a seeded sample of rows, in portions until there are enough or the time is over."""
-    order = draw.permutation(len(feed))[:most].tolist()
-    rows: list[int] = []
-    found: list[Tensor] = []
-    ends = time.monotonic() + seconds
-    for start in range(0, len(order), PORTION):
-        if rows and time.monotonic() > ends:
-            break
-        portion = order[start : start + PORTION]
-        inputs = [feed.examples.inputs[row] for row in portion]
-        with keeping(working.module, len(portion)) as keeper:
-            for batch, outputs in read(context.before, working, inputs):
-                keeper.keep(batch, outputs)
-        rows += portion
-        found.append(keeper.kept().features)
-    return rows, torch.cat(found)
+def _part(context: Context, split: str) -> Part:
+    rows, features = features_before(context, split, MOST_ROWS[split], SHARES[split] * context.time_left())
+    return Part(rows, features, context.targets(split)[torch.tensor(rows, dtype=torch.long)])
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Features and plain targets of some rows."""
-
-    features: NDArray[np.float32]
-    targets: NDArray[Any]
-
-
-def _plain(context: Context, parts: dict[str, tuple[list[int], Tensor]]) -> dict[str, Rows]:
-    return {
-        name: Rows(features.numpy(), context.targets(name)[torch.tensor(rows)].numpy().reshape(len(rows)))
-        for name, (rows, features) in parts.items()
-    }
+def _answers(context: Context, train: Part, asked: dict[str, Part], strength: float) -> dict[str, Tensor]:
+    """What a probe that is fitted to some rows says of others, as the run's own head would."""
+    width = context.task.outputs(context.manifest)
+    features = torch.cat([part.features for part in asked.values()])
+    found = linear_outputs(context.manifest.task, train.features, train.targets, features, width, strength)
+    return dict(zip(asked, found.split([len(part.rows) for part in asked.values()]), strict=True))
 
 
-def _model(context: Context, train: Rows, strength: float) -> Any:
-    """A linear model on standardised features."""
-    from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    classes = context.manifest.task == "classification"
-    last = LogisticRegression(C=strength, max_iter=200) if classes else Ridge(alpha=1.0 / strength)
-    return make_pipeline(StandardScaler(), last).fit(train.features, train.targets)
-
-
-def _chosen(context: Context, parts: dict[str, Rows], judged: str) -> tuple[Any, float]:
-    """The model of the strength that validation likes best, as far as there is time to try; else the middle one."""
-    models = {STRENGTHS[0]: _model(context, parts["train"], STRENGTHS[0])}
-    if "validation" in parts and judged != "validation":
+def _chosen(context: Context, parts: dict[str, Part], judged: str) -> tuple[dict[str, Tensor], float]:
+    """Answers for validation and what is judged, with the strength that validation likes best, as far as there is time
+    to try; else with the middle one."""
+    asked = {name: part for name, part in parts.items() if name != "train" and len(part.rows)}
+    tried = {STRENGTH: _answers(context, parts["train"], asked, STRENGTH)}
+    if "validation" in asked and judged != "validation" and context.manifest.task == "classification":
         for strength in STRENGTHS[1:]:
-            if context.time_left() <= 0:
-                break
-            models[strength] = _model(context, parts["train"], strength)
-    if len(models) == 1:
-        return models[STRENGTHS[0]], STRENGTHS[0]
-    held = parts["validation"]
-    best = max(models, key=lambda strength: float(models[strength].score(held.features, held.targets)))
-    return models[best], best
+            if context.time_left() > 0:
+                tried[strength] = _answers(context, parts["train"], asked, strength)
+    held = parts["validation"].targets if len(tried) > 1 else torch.zeros(0)
+    best = max(tried, key=lambda strength: _mean(context, tried[strength]["validation"], held) if len(held) else 0.0)
+    return tried[best], best
 
 
-def _outputs(context: Context, model: Any, features: NDArray[np.float32]) -> Tensor:
-    """What the probe says, as the run's own head would: log-probabilities of each label, or the standardised number."""
-    if context.manifest.task == "regression":
-        return torch.as_tensor(model.predict(features), dtype=torch.float32).reshape(-1, 1)
-    found = torch.full((len(features), len(context.manifest.labels)), UNSEEN)
-    known = torch.as_tensor(model.predict_log_proba(features), dtype=torch.float32).clamp(min=UNSEEN)
-    found[:, torch.as_tensor(model.classes_)] = known
-    return found
-
-
-def _curve(context: Context, parts: dict[str, Rows], strength: float) -> list[dict[str, float]]:
-    """The probe's score on validation with a quarter, half and all of its training rows, as far as there is time."""
+def _curve(context: Context, parts: dict[str, Part], answers: dict[str, Tensor], strength: float) -> dict[str, Any]:
+    """The probe's score on validation with a quarter, half and all of its training rows, as far as there is time, and
+    what the second half of them gained, row by row."""
     held = parts.get("validation")
-    if held is None:
-        return []
-    train, found = parts["train"], []
-    for share in (0.25, 0.5, 1.0):
-        rows = int(share * len(train.targets))
-        if rows < LEAST or len(np.unique(train.targets[:rows])) < 2 or context.time_left() <= 0:
-            continue
-        model = _model(context, Rows(train.features[:rows], train.targets[:rows]), strength)
-        found.append({"rows": rows, "score": float(model.score(held.features, held.targets))})
-    return found
+    if held is None or "validation" not in answers:
+        return {"curve": [], "gain": None}
+    train, found, gain = parts["train"], [], None
+    for share in (0.25, 0.5):
+        count = int(share * len(train.rows))
+        if count >= LEAST and context.time_left() > 0:
+            said = _answers(context, train.first(count), {"validation": held}, strength)["validation"]
+            found.append({"rows": count, "score": _mean(context, said, held.targets)})
+            gain = _gain(context, said, answers["validation"], held.targets) if share == 0.5 else None
+    found.append({"rows": len(train.rows), "score": _mean(context, answers["validation"], held.targets)})
+    return {"curve": found, "gain": gain}
 
 
-def _difference(context: Context, figures: dict[str, Tensor], targets: Tensor) -> dict[str, Any] | None:
-    """How much better the run is than the probe in share of rows right, or in mean absolute error, paired by row."""
+def _goodness(context: Context, given: Tensor, targets: Tensor) -> tuple[Tensor, str]:
+    """For each row how good an answer is, more being better, and what that is called."""
     if context.manifest.task == "classification":
-        right = {name: (given.argmax(1) == targets).float().numpy() for name, given in figures.items()}
-        gain, unit = right["run"] - right["probe"], "accuracy"
-    else:
-        gain = (
-            (figures["probe"].reshape(-1) - targets.reshape(-1)).abs()
-            - (figures["run"].reshape(-1) - targets.reshape(-1)).abs()
-        ).numpy() * context.manifest.target_scale
-        unit = "mean absolute error"
+        return (given.argmax(dim=1) == targets).double(), "accuracy"
+    if context.manifest.task == "multilabel":
+        return ((given > 0) == (targets > 0.5)).double().mean(dim=1), "labels right"
+    errors = (given.reshape(-1) - targets.reshape(-1)).abs().double()
+    return -errors * context.manifest.target_scale, "mean absolute error"
+
+
+def _mean(context: Context, given: Tensor, targets: Tensor) -> float:
+    return float(_goodness(context, given, targets)[0].mean())
+
+
+def _gain(context: Context, before: Tensor, after: Tensor, targets: Tensor) -> dict[str, Any]:
+    """How much better one is than the other, paired by row, with a bootstrap interval of 95 %."""
+    better, unit = _goodness(context, after, targets)
+    gain = (better - _goodness(context, before, targets)[0]).numpy()
     resamples = context.recipe.evaluation.bootstrap
     if not resamples or len(gain) < 2:
         return {"unit": unit, "value": float(gain.mean()), "low": None, "high": None}

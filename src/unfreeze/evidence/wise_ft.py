@@ -118,4 +118,5 @@ EVIDENCE = Evidence(
     ),
     collect,
     order=55,
+    timed=True,
 )
