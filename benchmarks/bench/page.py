@@ -25,6 +25,8 @@ each run in a fresh process, with the same rows, epochs, rows per update and lea
   tokenizing, loading, training, validation after every epoch, both scores, saving, and a fresh process that reloads the
   model and reproduces its predictions. A peer's is tokenizing, loading, training, and one score on validation and test;
   it saves and checks nothing unless its defaults do. Tables are read before the clock starts, images after, for all.
+  The report that unfreeze writes when the job is finished is not in it, since no peer makes one: its seconds, at most
+  a tenth of the job's or about five, stand under "Where unfreeze's time goes".
 - **with start-up**: the whole process, imports included. **training**: training alone, for unfreeze with the frozen
   features and the validation after every epoch.
 - **memory**: the most that the process and its children (loaders, the reloading process) held at a time; what they

@@ -58,6 +58,8 @@ class Told:
         Parameters of a head that the other side does not have, such as BERT's pooler.
     rates : tuple of float or None
         Highest rates of the pre-trained layers and of the head; None where that is not how it learns.
+    report_seconds : float
+        What a report took after the job was finished: it is told apart, since no other side makes one.
     """
 
     rows: int = 0
@@ -71,6 +73,7 @@ class Told:
     parts: dict[str, float] = field(default_factory=dict)
     rates: tuple[float, float] | None = None
     notes: list[str] = field(default_factory=list)
+    report_seconds: float = 0.0
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:

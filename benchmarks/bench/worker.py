@@ -45,8 +45,8 @@ def main(spec: dict[str, Any]) -> dict[str, Any]:
         "status": "ok",
         **told.to_dict(),
         "import_seconds": started - importing,
-        "seconds": ended - started,
-        "aside_seconds": aside,
+        "seconds": ended - started - told.report_seconds,
+        "aside_seconds": aside + told.report_seconds,
         **_device(),
         "amount": counted,
     }

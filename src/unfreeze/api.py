@@ -604,11 +604,12 @@ def _train(
 def _tell(job: Job, test: Feed | None, result: dict[str, Any], kept: Mapping[str, Kept]) -> None:
     """Collect evidence and write the report; the run is finished and proven whatever happens here."""
     from unfreeze.evidence._collect import COLLECTED, collect
-    from unfreeze.evidence._context import Context
+    from unfreeze.evidence._context import LEAST_SECONDS, Context
 
     began = time.perf_counter()
     name = "" if job.recipe.method.name is None else parse_method(job.recipe.method.name)[0]
-    seconds = job.recipe.evaluation.evidence_share * result["seconds"]
+    share = job.recipe.evaluation.evidence_share
+    seconds = max(share * result["seconds"], LEAST_SECONDS if share else 0.0)
     context = Context(job, test, result, kept, name, seconds=seconds)
     try:
         # Saving took the model to the CPU, and with it the tensors that what computes shares with it.

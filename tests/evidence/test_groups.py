@@ -20,7 +20,7 @@ from small import fit_images, fit_text
 from unfreeze.errors import RunError
 from unfreeze.evidence import groups as groups_evidence
 from unfreeze.evidence._gaps import chance, compared, drawn, holm, told
-from unfreeze.evidence._linear import linear_outputs, out_of_fold
+from unfreeze.evidence._linear import linear_outputs, logistic_outputs, out_of_fold
 from unfreeze.evidence._measures import of_classes, of_decisions, of_labels, of_numbers
 from unfreeze.evidence._thresholds import choose, decided
 from unfreeze.run import Run
@@ -449,3 +449,24 @@ def test_nothing_without_slices(home: Path, tmp_path: Path) -> None:
     with only("groups"):
         run = fit_text(home, tmp_path / "run", **ASKED)
     assert "groups" not in run.evidence
+
+
+def test_models_fitted_together_are_scikit_learns() -> None:
+    """Rows that a model is not fitted to do not matter to it, and one with a class less has never seen it."""
+    from sklearn.linear_model import LogisticRegression
+
+    draw = np.random.default_rng(0)
+    features = draw.normal(size=(150, 6))
+    targets = np.where(features[:, 0] + 0.5 * draw.normal(size=150) > 0, 2, (features[:, 1] > 0).astype(int))
+    fitted = np.stack([np.ones(150, bool), np.arange(150) % 3 > 0, targets > 0])
+    given = torch.tensor(features).float(), torch.tensor(targets), torch.tensor(fitted)
+    found = logistic_outputs(*given, torch.tensor(features).float(), 3, [0.1, 1.0, 0.1])
+    x = (features - features.mean(axis=0)) / features.std(axis=0)
+    for number, strength in enumerate([0.1, 1.0, 0.1]):
+        rows = fitted[number]
+        # Of two classes scikit-learn has one vector of weights instead of two, whose squares count half as much.
+        c = 2 * strength if len(np.unique(targets[rows])) == 2 else strength
+        expected = LogisticRegression(C=c, tol=1e-8, max_iter=1000).fit(x[rows], targets[rows]).predict_proba(x)
+        seen = found[number].exp()[:, -expected.shape[1] :]
+        assert np.abs(seen.numpy() - expected).max() < 2e-3
+    assert float(found[2].exp()[:, 0].max()) < 1e-5

@@ -14,12 +14,20 @@ import numpy as np
 import pytest
 import torch
 from collecting import ASKED, only
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from planted import planted
 from small import fit_images, fit_text, pictures
 
 from unfreeze.evidence._context import Context
-from unfreeze.evidence._label_errors import judge_classes, judge_labels, judge_numbers, share_of_errors
+from unfreeze.evidence._label_errors import (
+    confident_share,
+    judge_classes,
+    judge_labels,
+    judge_numbers,
+    share_of_errors,
+)
 from unfreeze.evidence._linear import out_of_fold
 from unfreeze.run import Run
 
@@ -269,3 +277,18 @@ def test_a_random_beginning_has_no_features_to_judge_by(home: Path, tmp_path: Pa
     with only("labels"):
         run = fit_text(home, tmp_path / "run", method="scratch", epochs=1, **ASKED)
     assert "random weights" in run.evidence["labels"]["left_out"]["train"]
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10_000), rows=st.integers(60, 400), classes=st.integers(2, 6), noise=st.floats(0, 0.4))
+def test_the_quick_estimate_is_cleanlabs(seed: int, rows: int, classes: int, noise: float) -> None:
+    from cleanlab.count import estimate_joint
+
+    draw = np.random.default_rng(seed)
+    true = np.concatenate([np.arange(classes), draw.integers(0, classes, rows - classes)])
+    flipped = np.where(draw.random(rows) < noise, draw.integers(0, classes, rows), true)
+    flipped[:classes] = np.arange(classes)
+    logits = 2.0 * np.eye(classes)[true] + draw.normal(size=(rows, classes))
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = 1 - np.trace(estimate_joint(flipped, shares))
+    assert confident_share(shares, flipped) == pytest.approx(expected, abs=classes / rows), "up to rounding to rows"

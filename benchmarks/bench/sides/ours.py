@@ -14,14 +14,16 @@ from unfreeze.progress import Silent
 KEEP = {"duplicates": "keep", "leaks": "keep", "rare": "keep", "label_variants": "keep"}
 """So that both sides learn from the same rows; the audit itself runs as always."""
 
+REPORT = "evidence and the report"
+
 STAGES = {
     "reading": "reading and checking the data",
     "loading": "loading the model",
     "computing": "frozen features",
     "saving": "saving, reloading in a fresh process",
     "training": "training",
-    "evidence:": "evidence and the report",
-    "writing": "evidence and the report",
+    "evidence:": REPORT,
+    "writing": REPORT,
 }
 
 
@@ -100,6 +102,7 @@ def run(work: Work) -> Told:
         parts=parts,
         rates=(training.lr or 0.0, training.head_lr or 0.0),
         notes=[*watch.notes, f"precision {training.precision}"],
+        report_seconds=parts.get(REPORT, 0.0),
     )
 
 

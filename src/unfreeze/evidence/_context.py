@@ -24,6 +24,9 @@ from unfreeze.tasks._task import Task
 from unfreeze.train.feed import Feed
 from unfreeze.train.job import Job
 
+LEAST_SECONDS = 5.0
+"""What costly evidence may take of a short run: small sets need their report most."""
+
 FIRST = 1 / 3
 """Of the time that is left, the least part of the next kind of evidence."""
 

@@ -13,31 +13,37 @@ from unfreeze.evaluation.intervals import with_intervals
 from unfreeze.evidence._before import began_at_random, features_before
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence
-from unfreeze.evidence._linear import STRENGTH, linear_outputs
+from unfreeze.evidence._linear import LOGISTIC, STRENGTH, linear_outputs, logistic_outputs
 from unfreeze.registry import Card
 
 MOST_ROWS = {"train": 5000, "validation": 2000, "test": 2000}
-SHARES = {"train": 0.4, "validation": 0.3, "test": 0.4}
+TIME = {"train": 0.4, "validation": 0.3, "test": 0.4}
 """Of the time that is left, what reading rows of a split may take."""
 
-STRENGTHS = (STRENGTH, 0.01, 1.0)
-"""Inverse regularisation, in the order in which there is time to try it on validation."""
+STRENGTHS = (0.01, 1.0)
+"""Inverse regularisation that is tried beside the usual one."""
 
+PARTS_OF_ROWS = (0.25, 0.5)
 LEAST = 20
 """Training rows below which no probe is made."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of a split: their numbers, features of shape (rows, width), and encoded targets."""
+    """Some rows of a split, a sample in random order: numbers, features of shape (rows, width), encoded targets."""
 
     rows: list[int]
     features: Tensor
     targets: Tensor
 
-    def first(self, count: int) -> Part:
-        """The first rows, which are a sample, since all are in random order."""
-        return Part(self.rows[:count], self.features[:count], self.targets[:count])
+
+@dataclass(frozen=True)
+class Probe:
+    """How many training rows it is fitted to, how strongly it follows them, and what it says of rows by split."""
+
+    rows: int
+    strength: float
+    answers: dict[str, Tensor]
 
 
 def collect(context: Context) -> dict[str, Any] | None:
@@ -49,10 +55,12 @@ def collect(context: Context) -> dict[str, Any] | None:
     if not judged or began_at_random(context):
         return None
     parts: dict[str, Part] = {name: _part(context, name) for name in MOST_ROWS if name in context.feeds}
-    if len(parts["train"].rows) < LEAST or not len(parts[judged].rows):
+    train, held = parts["train"], parts.get("validation") if "test" in parts else None
+    if len(train.rows) < LEAST or not parts[judged].rows:
         return None
-    answers, strength = _chosen(context, parts, judged)
-    figures = {"probe": answers[judged], "run": context.outputs(judged)[torch.tensor(parts[judged].rows)]}
+    probes = _probes(context, train, {name: part for name, part in parts.items() if part is not train and part.rows})
+    best = _best(context, probes, held if held is not None and held.rows else None)
+    figures = {"probe": best.answers[judged], "run": context.outputs(judged)[torch.tensor(parts[judged].rows)]}
     targets = parts[judged].targets
     scored = {}
     for whose, given in figures.items():
@@ -63,57 +71,59 @@ def collect(context: Context) -> dict[str, Any] | None:
         "split": judged,
         "rows": {name: len(part.rows) for name, part in parts.items()},
         "of": {name: len(context.feeds[name]) for name in parts},
-        "width": int(parts["train"].features.shape[1]),
+        "width": int(train.features.shape[1]),
         "figures": scored["probe"],
         "run": scored["run"],
         "difference": _gain(context, figures["probe"], figures["run"], targets),
-        "strength": strength,
-        **_curve(context, parts, answers, strength),
+        "strength": best.strength,
+        **_curve(context, probes, parts.get("validation")),
     }
 
 
 def _part(context: Context, split: str) -> Part:
-    rows, features = features_before(context, split, MOST_ROWS[split], SHARES[split] * context.time_left())
+    rows, features = features_before(context, split, MOST_ROWS[split], TIME[split] * context.time_left())
     return Part(rows, features, context.targets(split)[torch.tensor(rows, dtype=torch.long)])
 
 
-def _answers(context: Context, train: Part, asked: dict[str, Part], strength: float) -> dict[str, Tensor]:
-    """What a probe that is fitted to some rows says of others, as the run's own head would."""
-    width = context.task.outputs(context.manifest)
+def _probes(context: Context, train: Part, asked: dict[str, Part]) -> list[Probe]:
+    """Fitted to all training rows, in several strengths where they can be fitted together, and to some of the rows."""
+    task, width, whole = context.manifest.task, context.task.outputs(context.manifest), len(train.rows)
+    together = task == "classification" and whole * width <= LOGISTIC
+    kinds = [(whole, STRENGTH), *((whole, strength) for strength in STRENGTHS if together)]
+    kinds += [(int(part * whole), STRENGTH) for part in PARTS_OF_ROWS if part * whole >= LEAST]
     features = torch.cat([part.features for part in asked.values()])
-    found = linear_outputs(context.manifest.task, train.features, train.targets, features, width, strength)
-    return dict(zip(asked, found.split([len(part.rows) for part in asked.values()]), strict=True))
+    if together:
+        fitted = torch.arange(whole) < torch.tensor([rows for rows, _ in kinds])[:, None]
+        strengths = [strength for _, strength in kinds]
+        found = list(logistic_outputs(train.features, train.targets, fitted, features, width, strengths))
+    else:
+        found = [linear_outputs(task, train.features[:n], train.targets[:n], features, width) for n, _ in kinds]
+    sizes = [len(part.rows) for part in asked.values()]
+    return [
+        Probe(rows, strength, dict(zip(asked, each.split(sizes), strict=True)))
+        for (rows, strength), each in zip(kinds, found, strict=True)
+    ]
 
 
-def _chosen(context: Context, parts: dict[str, Part], judged: str) -> tuple[dict[str, Tensor], float]:
-    """Answers for validation and what is judged, with the strength that validation likes best, as far as there is time
-    to try; else with the middle one."""
-    asked = {name: part for name, part in parts.items() if name != "train" and len(part.rows)}
-    tried = {STRENGTH: _answers(context, parts["train"], asked, STRENGTH)}
-    if "validation" in asked and judged != "validation" and context.manifest.task == "classification":
-        for strength in STRENGTHS[1:]:
-            if context.time_left() > 0:
-                tried[strength] = _answers(context, parts["train"], asked, strength)
-    held = parts["validation"].targets if len(tried) > 1 else torch.zeros(0)
-    best = max(tried, key=lambda strength: _mean(context, tried[strength]["validation"], held) if len(held) else 0.0)
-    return tried[best], best
+def _best(context: Context, probes: list[Probe], held: Part | None) -> Probe:
+    """Of those that know all training rows, the one that validation likes best; the usual one without it."""
+    whole = [probe for probe in probes if probe.rows == probes[0].rows]
+    if held is None:
+        return probes[0]
+    return max(whole, key=lambda probe: _mean(context, probe.answers["validation"], held.targets))
 
 
-def _curve(context: Context, parts: dict[str, Part], answers: dict[str, Tensor], strength: float) -> dict[str, Any]:
-    """The probe's score on validation with a quarter, half and all of its training rows, as far as there is time, and
-    what the second half of them gained, row by row."""
-    held = parts.get("validation")
-    if held is None or "validation" not in answers:
+def _curve(context: Context, probes: list[Probe], held: Part | None) -> dict[str, Any]:
+    """The score on validation by training rows, and what the second half of them gained, row by row."""
+    if held is None or not held.rows:
         return {"curve": [], "gain": None}
-    train, found, gain = parts["train"], [], None
-    for share in (0.25, 0.5):
-        count = int(share * len(train.rows))
-        if count >= LEAST and context.time_left() > 0:
-            said = _answers(context, train.first(count), {"validation": held}, strength)["validation"]
-            found.append({"rows": count, "score": _mean(context, said, held.targets)})
-            gain = _gain(context, said, answers["validation"], held.targets) if share == 0.5 else None
-    found.append({"rows": len(train.rows), "score": _mean(context, answers["validation"], held.targets)})
-    return {"curve": found, "gain": gain}
+    usual = sorted((probe for probe in probes if probe.strength == STRENGTH), key=lambda probe: probe.rows)
+    curve = [{"rows": p.rows, "score": _mean(context, p.answers["validation"], held.targets)} for p in usual]
+    half, all_rows = usual[-2:] if len(usual) > 1 else (None, None)
+    if half is None or all_rows is None:
+        return {"curve": curve, "gain": None}
+    gain = _gain(context, half.answers["validation"], all_rows.answers["validation"], held.targets)
+    return {"curve": curve, "gain": gain}
 
 
 def _goodness(context: Context, given: Tensor, targets: Tensor) -> tuple[Tensor, str]:
