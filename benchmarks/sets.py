@@ -69,6 +69,7 @@ MOBILENET = {
 SETS = {
     "banking77": RealSet("banking77, 10 rows per class (77 intents)", banking77, MINILM, 5),
     "movies": RealSet("movie sentiment (2 classes)", _folder("sentiment_3domains/movies_imdb"), MINILM, 3),
+    "products": RealSet("product sentiment (2 classes)", _folder("sentiment_3domains/products_amazon"), MINILM, 3),
     "flowers5": RealSet("flowers5 (5 classes, similar to ImageNet)", _folder("flowers5"), MOBILENET, 4),
     "chest-xray": RealSet("chest X-rays (3 classes, unlike ImageNet)", _folder("chest_xray_pneumonia"), MOBILENET, 4),
 }
