@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from unfreeze._options import rows
 from unfreeze.data.augmentations import AUGMENTATIONS
 from unfreeze.methods import METHODS
 from unfreeze.optim.optimizers import OPTIMIZERS
@@ -72,8 +73,8 @@ def _cell(value: Any) -> str:
 
 def recipe_page() -> str:
     """docs/recipe.md."""
-    rows = [(f"`{key}`", takes, f"`{default}`", help_) for key, takes, default, help_ in option_table()]
-    return f"{RECIPE}\n{table(['option', 'takes', 'default', 'what'], rows)}"
+    lines = [(f"`{key}`", takes, f"`{default}`", help_) for key, takes, default, help_ in option_table()]
+    return f"{RECIPE}\n{table(['option', 'takes', 'default', 'what'], lines)}"
 
 
 def methods_page() -> str:
@@ -86,10 +87,13 @@ def methods_page() -> str:
             f"## `{title}`\n\n{card.what}\n\n- **When:** {card.when}\n- **Cost:** {card.cost}\n"
             f"- **Evidence:** {card.evidence}\n- **Source:** {card.source}\n"
         )
+        if method.options is not None:
+            settings = [(f"`{key}`", takes, f"`{start}`", what) for key, takes, start, what in rows(method.options, "")]
+            parts.append(table(["method.options", "takes", "default", "what it is for"], settings))
     for title, registry in (("Optimizers", OPTIMIZERS), ("Schedules", SCHEDULES), ("Augmentations", AUGMENTATIONS)):
         entries: Iterable[tuple[str, Any]] = registry.items()
-        rows = [(f"`{name}`", entry.card.what, entry.card.when) for name, entry in entries]
-        parts.append(f"## {title}\n\n{table(['name', 'what', 'when'], rows)}")
+        lines = [(f"`{name}`", entry.card.what, entry.card.when) for name, entry in entries]
+        parts.append(f"## {title}\n\n{table(['name', 'what', 'when'], lines)}")
     return "\n".join(parts)
 
 

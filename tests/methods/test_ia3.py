@@ -127,6 +127,10 @@ def test_what_may_be_said_about_places() -> None:
     ]
     with pytest.raises(RecipeError, match="cannot be changed"):
         tuned("bert", targets=[".*LayerNorm"])
+    with pytest.raises(RecipeError, match=r"feedforward: 'outptu.dense' is none of .* Did you mean 'output.dense'\?"):
+        tuned("bert", feedforward=["outptu.dense"])
+    with pytest.raises(RecipeError, match=r"feedforward: 'intermediate.dense' is none of the layers that are scaled"):
+        tuned("bert", targets=["query"], feedforward=["query", "intermediate.dense"])
 
 
 @pytest.mark.parametrize("family", ["bert", "resnet"])

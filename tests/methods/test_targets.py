@@ -84,7 +84,11 @@ def test_by_default_all_linear_layers_and_convolutions_of_the_blocks(
 
 
 def test_the_stems_convolution_is_not_meant_by_a_name_that_stands_in_the_blocks_too() -> None:
-    assert found("resnet", ["conv1"]).names == [f"layer{number}.0.conv1" for number in (1, 2, 3, 4)]
+    targets = found("resnet", ["conv1"])
+    assert targets.names == [f"layer{number}.0.conv1" for number in (1, 2, 3, 4)]
+    assert left_out_words(targets) == [
+        "left as they are: 1 layer, outside the blocks, where only `backbone.` and the whole name mean one (conv1)"
+    ]
     assert found("resnet", ["backbone.conv1"]).names == ["conv1"]
     assert found("vit", ["patch_embed.proj"]).names == ["patch_embed.proj"]  # stands nowhere else
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 WHERE = "method.options.targets"
 
+OUTSIDE = "outside the blocks, where only `backbone.` and the whole name mean one"
+
 SHOWN = 4
 """Names that a message lists."""
 
@@ -96,7 +98,12 @@ def find_targets(
             problems.extend(error.problems)
     if problems:
         raise RecipeError(problems)
-    return Targets(tuple(layer for layer in layers if layer.name in meant))
+    chosen = tuple(layer for layer in layers if layer.name in meant)
+    # A pattern that names layers within the blocks does not mean those of that name elsewhere, which is said.
+    every_block = set(topmost_blocks(pretrained, None))
+    elsewhere = [layer for layer in layers if layer.group not in every_block and layer.name not in meant]
+    others = [layer for layer in elsewhere if any(means(pattern, layer.name) for pattern in patterns)]
+    return Targets(chosen, tuple((layer, OUTSIDE) for layer in others))
 
 
 def layers_of(pretrained: Pretrained) -> list[Layer]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unfreeze.errors import RecipeError
+from unfreeze.errors import RecipeError, nearest
 from unfreeze.methods._exchange import Exchange, fill, named, read_exchange, write_exchange
 from unfreeze.methods._method import Method, added_and_head
 from unfreeze.methods._peft import adapted, exactly, inject, library, merge_layers
 from unfreeze.methods._targets import (
     Layer,
     Targets,
+    ends,
     find_targets,
     is_convolution,
     is_linear,
@@ -72,6 +73,7 @@ def add_scales(pretrained: Pretrained, settings: Settings) -> Settings:
         given = read_exchange(settings.adapter, "IA3", ("ia3_l",), pretrained)
         settings = _as_in(given, settings)
     targets = find_targets(pretrained, settings.targets, settings.blocks, refusal, by_default)
+    check_feedforward(settings.feedforward or (), targets)
     reading = [layer.name for layer in targets.layers if reads_scaled(layer, settings)]
     inject(pretrained, configuration(exactly(targets.names), exactly(reading) if reading else []))
     if given is not None:
@@ -79,6 +81,23 @@ def add_scales(pretrained: Pretrained, settings: Settings) -> Settings:
             fill(layer, given.tensors[name], given.written[name])
     pretrained.tuned = _said(targets, reading, given)
     return replace(settings, adapter=None)
+
+
+def check_feedforward(patterns: Sequence[str], targets: Targets) -> None:
+    """Refuse a pattern that names no layer that is scaled.
+
+    Raises
+    ------
+    RecipeError
+    """
+    problems = [
+        f"method.options.feedforward: '{pattern}' is none of the layers that are scaled (method.options.targets). "
+        f"{nearest(pattern, ends(targets.layers))}"
+        for pattern in patterns
+        if not any(means(pattern, layer.name) for layer in targets.layers)
+    ]
+    if problems:
+        raise RecipeError(problems)
 
 
 def configuration(targets: list[str] | str, reading: list[str] | str) -> Any:

@@ -60,7 +60,8 @@ METHOD = Method(
     card=Card(
         what="The scales and offsets of LayerNorm, BatchNorm and their kin learn, and the new head. BatchNorm's "
         "statistics stand still.",
-        when="Few rows, or another kind of data (other lighting, another register) for the same kind of question.",
+        when="Few rows, or another kind of data (other lighting, another register) for the same kind of question. "
+        "Not for networks without such layers: VGG.",
         cost="Memory of activations as in full fine-tuning: gradients flow through all layers down to the lowest norm, "
         "or with `blocks` to that of the lowest block that learns.",
         evidence="In the first source even random networks learn much through BatchNorm alone; in the second, tuning "

@@ -84,7 +84,8 @@ METHOD = replace(
     lora.METHOD,
     card=Card(
         what="As `lora`, with the frozen linear layers of the blocks kept in 8 or 4 bits.",
-        when="A base that does not fit into memory otherwise. Where it fits, `lora` is faster and exact.",
+        when="A base beside which training does not fit into memory otherwise; it is read whole before it is made "
+        "small. Where it fits, `lora` is faster and exact. Not for convolutional networks.",
         cost="Each weight of the blocks takes 1.06 bytes in 8 bits and 0.56 in 4, instead of 4, or of 6 where training "
         "computes in bfloat16. They are made whole for each product and once more in the backward pass, without a "
         "GPU's own kernels. On a CPU all-MiniLM-L6-v2 takes a tenth more time or less for 16 texts of 64 tokens, and "

@@ -5,11 +5,14 @@ numbers from the same weights, so that a saved model needs to hold none of them.
 and that of making the weights whole; what is saved is memory.
 
 Source: Dettmers et al. 2023, QLoRA, arXiv:2305.14314: blocks of 64, each with its largest weight as scale, and 4-bit
-NormalFloat; without its second quantisation, of the scales. The 8 bits are even steps.
+NormalFloat; without its second quantisation, of the scales. The 8 bits are even steps. bitsandbytes and torchao have
+kernels of their own for some GPUs; they are not used, since their codes can be made and read on some devices only, so
+that a saved model would have to hold them, or would predict something else where they are missing.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -58,6 +61,7 @@ def decode(codes: Tensor, scales: Tensor, shape: tuple[int, int], dtype: torch.d
     return (blocks * scales.to(dtype)).flatten()[: shape[0] * shape[1]].view(shape)
 
 
+@lru_cache(maxsize=8)
 def _pairs(dtype: torch.dtype, device: torch.device) -> Tensor:
     """What each of the 256 bytes of 4-bit codes stands for."""
     levels = torch.tensor(NORMAL_FLOAT, dtype=dtype, device=device)

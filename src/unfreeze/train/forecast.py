@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from unfreeze.machine import free_memory, resident_memory
 from unfreeze.methods import Phase
 from unfreeze.models.head import Head
+from unfreeze.models.quantised import QuantisedLinear
 from unfreeze.optim.optimizers import OPTIMIZERS
 from unfreeze.stack.cache import PROCESS_CACHE
 from unfreeze.stack.frontier import set_modes
@@ -116,6 +117,7 @@ class Needs:
     process: int
     private: int
     weights: int
+    whole: int
     copy: int
     encoded: int
     best: int
@@ -141,7 +143,7 @@ class Needs:
             found.append(replace(self._moment(f"{name}: an update", **kept, activations=activations), learns=True))
             reading = int(min(heap, HEAP) * self.reading.peak(setting.evaluation_rows))
             found.append(self._moment(f"{name}: reading", **kept, activations=reading))
-        reloaded = 2 * self.weights + int(min(heap, HEAP) * 2 * self.reading.peak(GATE_ROWS))
+        reloaded = 2 * self.whole + int(min(heap, HEAP) * 2 * self.reading.peak(GATE_ROWS))
         second = self.private if self.job.recipe.evaluation.gate == "process" else 0
         if self.job.device.type == "cpu":
             gate = {"kept features": features, "kernels": kernels, "reloaded model": reloaded, "second process": second}
@@ -250,6 +252,9 @@ def needs_of(job: Job, test: Feed | None, expected: Sequence[Expected]) -> Needs
     on_cpu = job.device.type == "cpu"
     release()
     weights = bytes_of(_tensors(job.stack.module))
+    # A base in few bits is read whole before it is made small.
+    small = [layer for layer in job.stack.module.modules() if isinstance(layer, QuantisedLinear)]
+    whole = weights + sum(layer.quantised_weights * FLOAT - bytes_of(layer.buffers()) for layer in small)
     models = bytes_of([*_tensors(job.stack.module), *_tensors(job.working.module)])
     resident, shared = resident_memory()
     process = max(0, resident - models - sum(feed.bytes for feed in feeds) - PROCESS_CACHE.bytes) if on_cpu else 0
@@ -259,6 +264,7 @@ def needs_of(job: Job, test: Feed | None, expected: Sequence[Expected]) -> Needs
         process=process,
         private=max(0, process - shared),
         weights=weights,
+        whole=whole,
         copy=models - weights + stand_ins,
         encoded=encoded if on_cpu else 0,
         best=sum(bytes_of(_tensors_of(job, name)) for name in job.learned),
