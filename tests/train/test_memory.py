@@ -20,6 +20,7 @@ from unfreeze import api
 from unfreeze.cli import main
 from unfreeze.errors import OutOfMemory
 from unfreeze.evaluation.reading import fast, outputs_of
+from unfreeze.methods import METHODS
 from unfreeze.models.head import Head
 from unfreeze.stack.cache import PROCESS_CACHE
 from unfreeze.train import loop, memory, replaying
@@ -96,6 +97,8 @@ RUNS: dict[str, tuple[Any, dict[str, Any]]] = {
     "text in two phases": (fit_text, {"method": "lp-ft", "epochs": 2, "method__l2_sp": 0.1}),
     "text in bfloat16": (fit_text, {"method": "full", "epochs": 1, "precision": "bf16"}),
     "images with statistics": (fit_images, {"method": "full", "epochs": 2, "augment": ["flip"]}),
+    **{f"text, {name}": (fit_text, {"method": name, "epochs": 1}) for name, each in METHODS.items() if each.additions},
+    **{f"images, {name}": (fit_images, {"method": name, "epochs": 1, "augment": []}) for name in ("adapter", "lora")},
 }
 
 
@@ -225,7 +228,7 @@ def test_other_errors_are_left_alone(home: Path, tmp_path: Path, error: Exceptio
 
 def test_scoring_goes_on_with_fewer_rows(home: Path, tmp_path: Path) -> None:
     with narrow(5, learning=False) as machine:
-        narrowed = fit_text(home, tmp_path / "narrow", method="full", epochs=2)
+        narrowed = fit_text(home, tmp_path / "narrow", method="full", epochs=2, evaluation__batch_size=16)
     assert machine.refused == 2  # 16 rows, then 8: remembered from the first evaluation on
     plain = fit_text(home, tmp_path / "plain", method="full", epochs=2)
     assert narrowed.metrics == pytest.approx(plain.metrics, rel=1e-5)
@@ -239,7 +242,7 @@ def test_predicting_goes_on_with_fewer_rows(home: Path, tmp_path: Path) -> None:
     expected = outputs_of(pretrained, fast(pretrained, "float32"), texts)
     working, machine = fast(pretrained, "float32"), Narrow(3, learning=False)
     machine.watch(working.module)
-    torch.testing.assert_close(outputs_of(pretrained, working, texts), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(outputs_of(pretrained, working, texts, 20), expected, rtol=1e-4, atol=1e-6)
     assert machine.refused == 3
 
 
