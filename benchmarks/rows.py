@@ -2,6 +2,7 @@
 
     python benchmarks/rows.py                     # 10,000, 100,000 and 1,000,000 rows, as a table of Markdown
     python benchmarks/rows.py --rows 300000
+    python benchmarks/rows.py --into docs/speed.md   # between the marks of that page
 
 Each table is a CSV of distinct rows of twelve words and one of four labels, prepared in a process of its own. Memory of
 the process itself is what nobody else can have (RssAnon, read every few milliseconds); the peak in all has the mapped
@@ -23,6 +24,7 @@ from typing import Any
 
 ROWS = (10_000, 100_000, 1_000_000)
 WORDS, VOCABULARY, LABELS = 12, 20_000, 4
+BEGIN, END = "<!-- rows -->\n", "<!-- /rows -->"
 EVERY = 0.005
 """Seconds between two looks at the memory."""
 
@@ -31,13 +33,16 @@ def main() -> None:
     """Print a line for each number of rows."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, nargs="*", default=ROWS)
+    parser.add_argument("--into", type=Path, help="a page with the marks <!-- rows --> and <!-- /rows -->")
     parser.add_argument("--prepare", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.prepare:
         print(json.dumps(measured(Path(asked.prepare))))
         return
-    print("| rows | seconds | memory of its own (MiB) | bytes a row | peak with mapped pages (MiB) |")
-    print("|---:|---:|---:|---:|---:|")
+    lines = [
+        "| rows | seconds | memory of its own (MiB) | bytes a row | peak with mapped pages (MiB) |",
+        "|---:|---:|---:|---:|---:|",
+    ]
     for rows in asked.rows:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "table.csv"
@@ -46,7 +51,12 @@ def main() -> None:
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         own, peak = found["own"] / 2**20, found["peak"] / 2**20
         each = found["own"] / rows
-        print(f"| {rows:,} | {found['seconds']:.1f} | {own:,.0f} | {each:,.0f} | {peak:,.0f} |", flush=True)
+        lines.append(f"| {rows:,} | {found['seconds']:.1f} | {own:,.0f} | {each:,.0f} | {peak:,.0f} |")
+    print("\n".join(lines))
+    if asked.into:
+        before, rest = asked.into.read_text(encoding="utf-8").split(BEGIN)
+        page = f"{before}{BEGIN}{chr(10).join(lines)}\n{END}{rest.split(END)[1]}"
+        asked.into.write_text(page, encoding="utf-8")
 
 
 def write_table(path: Path, rows: int) -> None:
