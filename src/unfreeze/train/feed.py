@@ -16,8 +16,8 @@ from torch import Tensor
 
 from unfreeze.data.images import decode
 from unfreeze.data.manifest import Examples, ImageRef, Input, Manifest
-from unfreeze.data.stored import blocks
 from unfreeze.models.pretrained import Batch, Preprocessor, Sample
+from unfreeze.tasks._task import encode_targets
 from unfreeze.train.order import generator
 from unfreeze.train.packed import Packed, can_be_packed, pack, packed_bytes
 
@@ -176,8 +176,7 @@ def make_feed(
     most: int = MEMO_BYTES,
 ) -> Feed:
     """A feed with its targets encoded."""
-    encoded = [torch.stack([task.encode(target, manifest) for target in some]) for some in blocks(examples.targets)]
-    targets = torch.cat(encoded) if encoded else torch.zeros(0)
+    targets = encode_targets(task.encode, examples.targets, manifest)
     return Feed(examples, targets, preprocess, max_pixels, pipeline, seed, most)
 
 
