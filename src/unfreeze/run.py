@@ -307,9 +307,9 @@ class Run:
         return {}
 
     def _targets(self, targets: Any) -> Any:
-        import torch
+        from unfreeze.tasks._task import encode_targets
 
-        return torch.stack([self.task.encode(target, self.manifest) for target in targets])
+        return encode_targets(self.task.encode, targets, self.manifest)
 
 
 def _texts(item: Input) -> dict[str, str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from unfreeze.data.cleaning import labels_of
-from unfreeze.data.duplicates import clusters, same_key
+import numpy as np
+
+from unfreeze.data.cleaning import in_company, labels_of
+from unfreeze.data.duplicates import first_rows
 from unfreeze.data.images import ImageFacts
 from unfreeze.data.manifest import SPLITS, Examples, Finding
 from unfreeze.data.rows import Log, Rows
@@ -20,7 +22,7 @@ def examine(rows: Rows, log: Log) -> None:
     _near_duplicates(rows, log)
     _imbalance(rows, log)
     _absent(rows, log)
-    _images([fact for fact in rows.facts if fact is not None], log)
+    _images(rows.facts, log)
 
 
 def longer_than_model(examples: Examples, lengths: Sequence[int], max_length: int) -> Finding:
@@ -41,9 +43,8 @@ def longer_than_model(examples: Examples, lengths: Sequence[int], max_length: in
 
 
 def _near_duplicates(rows: Rows, log: Log) -> None:
-    near = clusters(len(rows), same_key(rows.kin))
-    exact = {key: i for i, key in reversed(list(enumerate(rows.digests)))}
-    others = [i for i, first in enumerate(near) if first != i and exact[rows.digests[i]] == i]
+    near, exact, own = first_rows(rows.kin), first_rows(rows.digests.view(np.uint64)), np.arange(len(rows))
+    others = np.flatnonzero((near != own) & (exact == own)).tolist()
     if others:
         shown = tuple(f"{rows.origin[i]} is like {rows.origin[near[i]]}" for i in others[:3])
         text = f"{len(others)} rows are nearly the same as another; splits that are drawn keep such rows together."
@@ -52,9 +53,10 @@ def _near_duplicates(rows: Rows, log: Log) -> None:
 
 def contradictions(rows: Rows, log: Log) -> None:
     """Inputs that occur with different targets, in the same split or in two."""
-    targets: dict[str, dict[object, int]] = defaultdict(dict)
-    for i, key in enumerate(rows.digests):
-        targets[key].setdefault(rows.targets[i], i)
+    targets: dict[int, dict[object, int]] = defaultdict(dict)
+    keys = first_rows(rows.digests.view(np.uint64))
+    for i in in_company(keys).tolist():
+        targets[int(keys[i])].setdefault(rows.targets[i], i)
     several = [found for found in targets.values() if len(found) > 1]
     if several:
         shown = tuple(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from unfreeze.data.duplicates import same_key
+import numpy as np
+
+from unfreeze.data.duplicates import first_rows, numbered, same_key
 from unfreeze.data.images import probe_all
 from unfreeze.data.manifest import SPLITS, ImageRef, Input, Target
 from unfreeze.data.rows import Log, Rows, settle
-from unfreeze.data.splits import lot, strata
+from unfreeze.data.sequences import Array, each, shared
+from unfreeze.data.splits import lots, strata
 from unfreeze.data.values import is_missing
 from unfreeze.errors import DataError
 from unfreeze.progress import counted
@@ -19,14 +22,19 @@ from unfreeze.recipe import DataRecipe
 def missing(rows: Rows, recipe: DataRecipe, log: Log) -> Rows:
     """Rows without input or target. "impute" and "keep" make a missing text the empty text; a target is never made
     up, since it would be learned and scored as if it were true, and neither is an image."""
-    blank = {i: "missing text" for i, item in enumerate(rows.inputs) if _is_blank(item)}
-    hopeless = {i: "missing image" for i, item in enumerate(rows.inputs) if item is None and i not in blank}
+    blank: dict[int, str] = {}
+    hopeless: dict[int, str] = {}
+    for i, item in enumerate(rows.inputs):
+        if _is_blank(item):
+            blank[i] = "missing text"
+        elif item is None:
+            hopeless[i] = "missing image"
     hopeless |= {i: "missing target" for i, target in enumerate(rows.targets) if target is None}
     if recipe.missing in ("impute", "keep"):
         if blank:
             text = f"{len(blank)} rows without a text were kept; the text is empty."
             log.note("missing", "warning", text, len(blank), tuple(rows.origin[i] for i in list(blank)[:3]))
-        rows = rows.with_(inputs=[_filled(item) for item in rows.inputs])
+        rows = rows.with_(inputs=each(_filled, rows.inputs))
         policy, reasons = "drop", hopeless
     else:
         policy, reasons = recipe.missing, blank | hopeless
@@ -45,12 +53,12 @@ def _filled(item: Input | None) -> Input | None:
 
 def unreadable(rows: Rows, recipe: DataRecipe, log: Log) -> Rows:
     """Look at every image once; those that cannot be decoded are left out."""
-    refs = [item for item in rows.inputs if isinstance(item, ImageRef)]
-    if len(refs) < len(rows):
+    if not all(isinstance(item, ImageRef) for item in rows.inputs):
         return rows
+    refs = [item for item in rows.inputs if isinstance(item, ImageRef)]
     facts = probe_all(refs, recipe.max_pixels)
     bad = {i: fact for i, fact in enumerate(facts) if isinstance(fact, str)}
-    rows = rows.with_(facts=list(facts))
+    rows = rows.with_(facts=facts)
     return settle(rows, bad, recipe.unreadable, "unreadable", "unreadable", "images cannot be read", log)
 
 
@@ -72,7 +80,7 @@ def label_variants(rows: Rows, recipe: DataRecipe, log: Log) -> Rows:
     if not merge:
         return rows
     names = {spelling: spellings[0] for spellings in several.values() for spelling in spellings}
-    return rows.with_(targets=[_renamed(target, names) for target in rows.targets])
+    return rows.with_(targets=shared(_renamed(target, names) for target in rows.targets))
 
 
 def folded(label: str) -> str:
@@ -93,23 +101,25 @@ def _renamed(target: Target | None, names: dict[str, str]) -> Target | None:
 
 def duplicates(rows: Rows, recipe: DataRecipe, log: Log) -> Rows:
     """Rows whose input and target stand in an earlier row of the same split."""
-    keys = list(zip(rows.digests, rows.targets, rows.splits, strict=True))
-    reasons = {i: f"the same input and target as {rows.origin[first]}" for first, i in same_key(keys)}
+    contents = first_rows(rows.digests.view(np.uint64))
+    keys = np.stack([contents, numbered(rows.targets), numbered(rows.splits)], axis=1)
+    reasons = {i: f"the same input and target as {rows.origin[first]}" for first, i in same_key(keys).tolist()}
     what = "rows repeat an earlier row exactly"
     return settle(rows, reasons, recipe.duplicates, "duplicates", "duplicates", what, log)
 
 
-def leaks(rows: Rows, unit: Sequence[int], recipe: DataRecipe, log: Log, *, kind: str, what: str) -> Rows:
+def leaks(rows: Rows, unit: Array, recipe: DataRecipe, log: Log, *, kind: str, what: str) -> Rows:
     """Rows of training that belong together with rows of validation or test, and rows of validation with test."""
     rank = {split: i for i, split in enumerate(SPLITS)}
     highest: dict[int, int] = {}
-    for i, number in enumerate(unit):
-        best = highest.get(int(number))
+    several = [(i, int(unit[i])) for i in in_company(unit).tolist()]
+    for i, number in several:
+        best = highest.get(number)
         if best is None or rank[rows.splits[i] or "train"] > rank[rows.splits[best] or "train"]:
-            highest[int(number)] = i
+            highest[number] = i
     reasons = {}
-    for i, number in enumerate(unit):
-        other = highest[int(number)]
+    for i, number in several:
+        other = highest[number]
         if rank[rows.splits[i] or "train"] < rank[rows.splits[other] or "train"]:
             reasons[i] = f"{what}: see {rows.origin[other]} in {rows.splits[other]}"
     return settle(
@@ -121,6 +131,12 @@ def leaks(rows: Rows, unit: Sequence[int], recipe: DataRecipe, log: Log, *, kind
         f"rows share {what} with a row of a later split",
         log,
     )
+
+
+def in_company(keys: Array) -> Array:
+    """The rows whose key another row has too."""
+    firsts = first_rows(keys)
+    return np.flatnonzero(np.bincount(firsts, minlength=len(firsts))[firsts] > 1)
 
 
 def rare(rows: Rows, recipe: DataRecipe, log: Log) -> Rows:
@@ -165,16 +181,19 @@ def _by_split(rows: Rows) -> Iterator[tuple[Target | None, str | None]]:
     return zip(rows.targets, rows.splits, strict=True)
 
 
-def at_most(rows: Rows, recipe: DataRecipe, seed: int, keys: list[str], log: Log) -> Rows:
+def at_most(rows: Rows, recipe: DataRecipe, seed: int, keys: Array, log: Log) -> Rows:
     """Draw `max_rows` rows, every class and split in its share (rounded up, so that none disappears)."""
     if recipe.max_rows is None or len(rows) <= recipe.max_rows:
         return rows
     kinds = strata([target for target in rows.targets if target is not None])
-    piles: dict[tuple[str | None, str], list[int]] = defaultdict(list)
-    for i in sorted(range(len(rows)), key=lambda i: (lot(keys[i], seed), i)):
-        piles[rows.splits[i], kinds[i]].append(i)
-    place = {i: (rank + 0.5) / len(pile) for pile in piles.values() for rank, i in enumerate(pile)}
-    chosen = sorted(range(len(rows)), key=lambda i: (place[i], lot(keys[i], seed)))[: recipe.max_rows]
+    drawn = lots(keys, seed)
+    order = np.lexsort((drawn[:, 1], drawn[:, 0]))
+    piles = first_rows(np.stack([numbered(rows.splits), numbered(kinds)], axis=1))
+    piled = order[np.argsort(piles[order], kind="stable")]  # pile below pile, each in the order of its lots
+    sizes = np.bincount(piles, minlength=len(piles))
+    place = np.empty(len(rows))
+    place[piled] = (np.arange(len(rows)) - (np.cumsum(sizes) - sizes)[piles[piled]] + 0.5) / sizes[piles[piled]]
+    chosen = np.lexsort((drawn[:, 1], drawn[:, 0], place))[: recipe.max_rows]
     log.note("max_rows", "info", f"{recipe.max_rows} of {len(rows)} rows were drawn (data.max_rows).", recipe.max_rows)
     return rows.only(chosen)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from unfreeze.data import names
 from unfreeze.data.manifest import Column, ImageRef, Modality, Table
+from unfreeze.data.sequences import shared
 from unfreeze.data.sources._reading import IMAGE_SUFFIXES, split_name
 from unfreeze.data.values import is_missing
 from unfreeze.errors import DataError, nearest
@@ -176,21 +177,35 @@ def _find_target(table: Table, chosen: dict[str, tuple[Role, str]]) -> list[str]
     raise DataError(f"No column to predict was recognised. Name it with --target; the columns are: {_listed(table)}.")
 
 
-def _is_flag(values: list[Any]) -> bool:
-    return {str(value).strip() for value in values if not is_missing(value)} == {"0", "1"}
+def _is_flag(values: Sequence[Any]) -> bool:
+    found = set()
+    for value in values:
+        if not is_missing(value):
+            found.add(str(value).strip())
+            if not found <= {"0", "1"}:
+                return False
+    return len(found) == 2
 
 
-def _few_distinct(values: list[Any]) -> bool:
-    present = [str(value) for value in values if not is_missing(value)]
-    distinct = len(set(present))
-    return 2 <= distinct <= max(2, len(present) // 5) and sum(map(len, present)) < 60 * len(present)
+def _few_distinct(values: Sequence[Any]) -> bool:
+    """At most one distinct value in five rows, and values that are short; looked at only until there are more."""
+    found: set[str] = set()
+    count = characters = 0
+    for value in values:
+        if not is_missing(value):
+            word = str(value)
+            found.add(word)
+            count, characters = count + 1, characters + len(word)
+            if len(found) > max(2, len(values) // 5):
+                return False
+    return 2 <= len(found) <= max(2, count // 5) and characters < 60 * count
 
 
 def _find_group(table: Table, chosen: dict[str, tuple[Role, str]]) -> None:
     name = _named_like(_free(table, chosen, "slice"), names.GROUP)
     if name is None or _has(chosen, "group"):
         return
-    values = [str(value) for value in table.columns[name] if not is_missing(value)]
+    values = shared(str(value) for value in table.columns[name] if not is_missing(value))
     if 2 < len(set(values)) < len(values):
         chosen[name] = ("group", f"called '{name}', with values that recur")
 
@@ -246,5 +261,5 @@ def _is_number(value: str) -> bool:
     return True
 
 
-def _first(values: list[Any]) -> Any:
+def _first(values: Sequence[Any]) -> Any:
     return next((value for value in values if not is_missing(value)), None)

@@ -9,13 +9,17 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 
 from unfreeze.data.images import ImageFacts
 from unfreeze.data.manifest import ImageRef, Input
+from unfreeze.data.stored import BLOCK, blocks, stacked
 
 Array = np.ndarray[Any, Any]
 TEXT_SIMILARITY = 0.85
@@ -23,6 +27,7 @@ _SHINGLE = 5
 _BANDS, _ROWS = 10, 4
 _READ = 1000
 _WINDOW = 4
+_PORTION = 1 << 14
 _HASH_DISTANCE = 6
 _WORDS = re.compile(r"[^\w]+")
 _DIGITS = re.compile(r"\d+")
@@ -30,11 +35,23 @@ _DIGITS = re.compile(r"\d+")
 
 def digest(item: Input, facts: ImageFacts | None = None) -> str:
     """A key that equal inputs share: the file's hash, or the text with its spaces collapsed."""
+    return _digest(item, facts).hex()
+
+
+def digests(items: Iterable[Input], facts: Iterable[ImageFacts | None] = ()) -> Array:
+    """The keys of many inputs, uint8 of shape (rows, 32)."""
+    found = bytearray()
+    for item, fact in zip(items, facts or repeat(None)):  # noqa: B905  # one of them may have no end
+        found += _digest(item, fact)
+    return np.frombuffer(found, np.uint8).reshape(-1, 32)
+
+
+def _digest(item: Input, facts: ImageFacts | None) -> bytes:
     if isinstance(item, ImageRef):
-        return facts.digest if facts else hashlib.sha256(str(item.path).encode()).hexdigest()
+        return bytes.fromhex(facts.digest) if facts else hashlib.sha256(str(item.path).encode()).digest()
     parts = item if isinstance(item, tuple) else (item,)
     tidy = "\0".join(" ".join(unicodedata.normalize("NFC", part).split()) for part in parts)
-    return hashlib.sha256(tidy.encode("utf-8", "replace")).hexdigest()
+    return hashlib.sha256(tidy.encode("utf-8", "replace")).digest()
 
 
 def plain_text(item: str | tuple[str, str]) -> str:
@@ -45,23 +62,49 @@ def plain_text(item: str | tuple[str, str]) -> str:
 
 
 def near_texts(items: Sequence[str | tuple[str, str]]) -> Array:
-    """Pairs of rows whose texts are nearly the same, as an array of shape (pairs, 2)."""
-    texts = [plain_text(item) for item in items]
-    firsts: dict[str, int] = {}
-    same = [(firsts.setdefault(text, i), i) for i, text in enumerate(texts)]
-    equal = [(a, b) for a, b in same if a != b and len(texts[a].split()) >= 3]
-    unique = np.array(sorted(firsts.values()), dtype=np.int64)
-    long_enough = np.array([i for i in unique if len(texts[i]) >= 2 * _SHINGLE], dtype=np.int64)
-    if len(long_enough) < 2:
-        return _pairs(equal)
-    signatures = _signatures([texts[i] for i in long_enough])
-    numbers = np.array([hash(_numbers(texts[i])) for i in long_enough], dtype=np.int64).astype(np.uint64)
-    keys = np.stack([_fold(band) ^ numbers for band in np.split(signatures, _BANDS, axis=1)], axis=1)
-    pairs = candidates(keys)
-    agree = (signatures[pairs[:, 0]] == signatures[pairs[:, 1]]).mean(axis=1) if len(pairs) else np.zeros(0)
-    likely = long_enough[pairs[agree >= TEXT_SIMILARITY - 0.2]]
-    near = [(int(a), int(b)) for a, b in likely if _alike(texts[a], texts[b])]
-    return _pairs([*equal, *near])
+    """Pairs of rows whose texts are nearly the same, as an array of shape (pairs, 2).
+
+    Texts are read twice at most: once for what is kept of each (some 200 bytes, most of them on disk where they are
+    many), and again where two are likely to be alike.
+    """
+    if not len(items):
+        return _pairs([])
+    keys, wordy, long, numbers = bytearray(), bytearray(), bytearray(), array("q")
+
+    def portions() -> Iterator[Array]:
+        for some in blocks(items):
+            texts = [plain_text(item) for item in some]
+            for text in texts:
+                keys.extend(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest())
+                wordy.append(len(text.split()) >= 3)
+                long.append(len(text) >= 2 * _SHINGLE)
+            enough = [text for text in texts if len(text) >= 2 * _SHINGLE]
+            numbers.extend(hash(_numbers(text)) for text in enough)
+            yield _signatures(enough)
+
+    signatures = stacked(portions(), (_BANDS * _ROWS,), np.uint32)
+    firsts, rows = first_rows(np.frombuffer(keys, np.uint64).reshape(-1, 2)), np.arange(len(wordy))
+    again = (firsts != rows) & np.frombuffer(wordy, np.bool_)[firsts]
+    equal = np.stack([firsts[again], rows[again]], axis=1)
+    enough = np.flatnonzero(np.frombuffer(long, np.bool_))
+    unique = np.flatnonzero(firsts[enough] == enough)
+    if len(unique) < 2:
+        return equal
+    apart = np.array(numbers, dtype=np.int64).view(np.uint64)[unique]
+    bands = (signatures[unique, start : start + _ROWS] for start in range(0, _BANDS * _ROWS, _ROWS))
+    pairs = unique[candidates(_fold(band) ^ apart for band in bands)]
+    text = lru_cache(BLOCK)(lambda row: plain_text(items[row]))
+    near = [equal]
+    for start in range(0, len(pairs), _PORTION):
+        likely = enough[_likely(pairs[start : start + _PORTION], signatures)]
+        near.append(likely[np.array([_alike(text(a), text(b)) for a, b in likely.tolist()], dtype=bool)])
+    return np.concatenate(near)
+
+
+def _likely(pairs: Array, signatures: Array) -> Array:
+    """The pairs whose signatures agree about as much as near duplicates' do."""
+    agree = (signatures[pairs[:, 0]] == signatures[pairs[:, 1]]).mean(axis=1)
+    return np.asarray(pairs[agree >= TEXT_SIMILARITY - 0.2])
 
 
 def near_images(facts: Sequence[ImageFacts]) -> Array:
@@ -69,8 +112,7 @@ def near_images(facts: Sequence[ImageFacts]) -> Array:
     if len(facts) < 2:
         return _pairs([])
     hashes = np.array([fact.dhash for fact in facts], dtype=np.uint64)
-    bands = np.stack([(hashes >> np.uint64(16 * i)) & np.uint64(0xFFFF) for i in range(4)], axis=1)
-    pairs = candidates(np.concatenate([bands, hashes[:, None]], axis=1))
+    pairs = candidates([*((hashes >> np.uint64(16 * i)) & np.uint64(0xFFFF) for i in range(4)), hashes])
     apart = hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]
     distance = np.unpackbits(apart[:, None].view(np.uint8), axis=1).sum(axis=1)
     pairs = pairs[distance <= _HASH_DISTANCE]
@@ -78,25 +120,31 @@ def near_images(facts: Sequence[ImageFacts]) -> Array:
     return np.asarray(pairs[np.array(keep, dtype=bool)] if len(pairs) else pairs)
 
 
-def candidates(keys: Array) -> Array:
+def candidates(columns: Iterable[Array]) -> Array:
     """Pairs of rows that share a key in some column: each with the first of its bucket and its next few neighbours."""
-    found = []
-    for column in keys.T:
+    found, count = np.zeros(0, dtype=np.int64), 1
+    for column in columns:
+        count = len(column)
         order = np.argsort(column, kind="stable")
         ranked = column[order]
-        starts = np.searchsorted(ranked, ranked, side="left")
-        found.append(np.stack([order[starts], order], axis=1))
+        begins = np.concatenate([[True], ranked[1:] != ranked[:-1]])
+        starts = np.maximum.accumulate(np.where(begins, np.arange(count), 0))
+        pairs = [_as_number(order[starts[~begins]], order[~begins], count)]
         for step in range(1, _WINDOW + 1):
             same = ranked[:-step] == ranked[step:]
-            found.append(np.stack([order[:-step][same], order[step:][same]], axis=1))
-    pairs = np.sort(np.concatenate(found), axis=1)
-    unique = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
-    return np.asarray(unique)
+            pairs.append(_as_number(order[:-step][same], order[step:][same], count))
+        found = np.union1d(found, np.concatenate(pairs))
+    return np.stack(np.divmod(found, count), axis=1)
 
 
-def clusters(count: int, pairs: Iterable[Sequence[int]]) -> list[int]:
+def _as_number(first: Array, second: Array, count: int) -> Array:
+    """Pairs of rows, the smaller before the larger, as one number each."""
+    return np.asarray(np.minimum(first, second) * count + np.maximum(first, second))
+
+
+def clusters(count: int, *pairs: Array) -> Array:
     """For each row the smallest row that it is connected to (union-find with path halving)."""
-    parent = list(range(count))
+    parent = array("q", range(count))
 
     def root(i: int) -> int:
         while parent[i] != i:
@@ -104,31 +152,63 @@ def clusters(count: int, pairs: Iterable[Sequence[int]]) -> list[int]:
             i = parent[i]
         return i
 
-    for a, b in pairs:
-        low, high = sorted((root(int(a)), root(int(b))))
-        parent[high] = low
-    return [root(i) for i in range(count)]
+    for some in pairs:
+        for start in range(0, len(some), _PORTION):
+            for a, b in some[start : start + _PORTION].tolist():
+                low, high = sorted((root(a), root(b)))
+                parent[high] = low
+    roots = np.array(parent, dtype=np.int64)
+    while not np.array_equal(roots, further := roots[roots]):
+        roots = further
+    return roots
 
 
-def same_key(keys: Sequence[object]) -> list[tuple[int, int]]:
-    """Each row with the first row of the same key; None is like nothing."""
-    firsts: dict[object, int] = {}
-    return [(firsts[key], i) for i, key in enumerate(keys) if key is not None and firsts.setdefault(key, i) != i]
+def same_key(keys: Sequence[object] | Array) -> Array:
+    """Each row with the first row of the same key, of shape (pairs, 2); None is like nothing."""
+    numbers = keys if isinstance(keys, np.ndarray) else numbered(keys)
+    firsts, rows = first_rows(numbers), np.arange(len(numbers))
+    later = firsts != rows if isinstance(keys, np.ndarray) else (firsts != rows) & (numbers >= 0)
+    return np.stack([firsts[later], rows[later]], axis=1)
+
+
+def first_rows(keys: Array) -> Array:
+    """For each row the first row of equal keys, which are of shape (rows,) or (rows, parts)."""
+    columns = keys[:, None] if keys.ndim == 1 else keys
+    if not len(columns):
+        return np.zeros(0, dtype=np.int64)
+    order = np.lexsort(columns.T)
+    begins = np.ones(len(order), dtype=bool)
+    begins[1:] = False
+    for column in columns.T:
+        ranked = column[order]
+        begins[1:] |= ranked[1:] != ranked[:-1]
+    firsts = np.empty(len(order), dtype=np.int64)
+    firsts[order] = order[np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))]
+    return firsts
+
+
+def numbered(values: Sequence[object]) -> Array:
+    """Equal values by the same number, counted from 0; None by -1."""
+    if len(values) and all(type(value) is float for value in values):
+        return np.unique(np.array(values, dtype=np.float64), return_inverse=True)[1].reshape(-1)
+    known: dict[object, int] = {}
+    numbers = (-1 if value is None else known.setdefault(value, len(known)) for value in values)
+    return np.fromiter(numbers, dtype=np.int64, count=len(values))
 
 
 def _signatures(texts: Sequence[str]) -> Array:
-    """MinHash signatures, uint32 of shape (texts, bands · rows)."""
+    """MinHash signatures of a block of texts, uint32 of shape (texts, bands · rows)."""
     random = np.random.default_rng(5)
     factors = random.integers(1, 2**31, _BANDS * _ROWS, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
     offsets = random.integers(0, 2**32, _BANDS * _ROWS, dtype=np.uint32)
     signatures = np.empty((len(texts), _BANDS * _ROWS), dtype=np.uint32)
-    for start in range(0, len(texts), 4096):
-        part = texts[start : start + 4096]
-        hashes, starts = _shingles(part)
-        for column, (factor, offset) in enumerate(zip(factors, offsets, strict=True)):
-            mixed = hashes * factor + offset
-            mixed ^= mixed >> np.uint32(15)
-            signatures[start : start + len(part), column] = np.minimum.reduceat(mixed, starts)
+    if not len(texts):
+        return signatures
+    hashes, starts = _shingles(texts)
+    for column, (factor, offset) in enumerate(zip(factors, offsets, strict=True)):
+        mixed = hashes * factor + offset
+        mixed ^= mixed >> np.uint32(15)
+        signatures[:, column] = np.minimum.reduceat(mixed, starts)
     return signatures
 
 

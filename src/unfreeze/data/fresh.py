@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from unfreeze.data import cleaning, names
 from unfreeze.data.images import probe_all
 from unfreeze.data.manifest import Examples, ImageRef, Input, Manifest, Quarantined, Table, Target
+from unfreeze.data.sequences import Array, each, origins, picked, shared, side_by_side
 from unfreeze.data.slices import cell, groups_of
 from unfreeze.data.sources import Reading, ReadOptions, read_source, there
 from unfreeze.data.sources._reading import IMAGE_SUFFIXES, split_name
-from unfreeze.data.sources._text import decode, read_bytes
+from unfreeze.data.sources._text import read_lines
 from unfreeze.data.sources.image_folder import holds_class_folders
+from unfreeze.data.stored import gathered
 from unfreeze.data.targets import read_targets
 from unfreeze.data.values import (
     as_image,
@@ -35,7 +40,7 @@ def unlabelled(source: object, manifest: Manifest, recipe: DataRecipe) -> tuple[
     """Inputs to predict for, and the rows that cannot be read. Targets are "" or nan."""
     reading = _read(source, manifest, recipe)
     inputs, bad = _inputs(reading.table, manifest, recipe)
-    keep = [i for i in range(len(inputs)) if i not in bad]
+    keep = _without(bad, len(inputs))
     blank: Target = float("nan") if manifest.task == "regression" else () if manifest.task == "multilabel" else ""
     return _examples(reading, manifest, inputs, [blank] * len(inputs), keep), _left_out(reading, bad)
 
@@ -57,8 +62,8 @@ def labelled(source: object, manifest: Manifest, recipe: DataRecipe) -> tuple[Ex
     if recipe.missing == "drop":
         blank = {i for i, item in enumerate(inputs) if any(is_missing(x) for x in _texts(item))}
         bad = {**dict.fromkeys(blank, "missing text"), **bad}
-    keep = [i for i in range(len(inputs)) if i not in bad]
-    if not keep:
+    keep = _without(bad, len(inputs))
+    if not len(keep):
         reason = f" For instance {table.origin[min(bad)]}: {sentence(bad[min(bad)])}" if bad else ""
         raise DataError(f"No row of {_called(source)} can be scored.{reason}")
     return replace(_examples(reading, manifest, inputs, targets, keep), split=split), _left_out(reading, bad)
@@ -71,11 +76,11 @@ def _keep_test_rows(reading: Reading, manifest: Manifest) -> str:
     splits: Sequence[str | None] = table.split or (
         [split_name(value) for value in table.columns[column]] if column else []
     )
-    keep = [i for i, split in enumerate(splits) if split == "test"]
-    if not keep or len(keep) == len(table):
+    keep = np.flatnonzero(np.fromiter((split == "test" for split in splits), bool, len(splits)))
+    if not len(keep) or len(keep) == len(table):
         return ""
-    columns = {name: [values[i] for i in keep] for name, values in table.columns.items()}
-    reading.table = Table(columns, [table.origin[i] for i in keep], root=table.root)
+    columns = {name: picked(values, keep) for name, values in table.columns.items()}
+    reading.table = Table(columns, picked(table.origin, keep), root=table.root)
     return "test"
 
 
@@ -94,10 +99,10 @@ def _read(source: object, manifest: Manifest, recipe: DataRecipe) -> Reading:
             if files:
                 return _images(files, path)
     if path is not None and manifest.modality == "text" and path.name.endswith((".txt", ".txt.gz")) and there(path):
-        text, findings = decode(read_bytes(path), path, recipe.encoding)
-        lines = [(i, line) for i, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1) if line.strip()]
-        column = [line.rstrip("\r").encode("utf-8", "replace").decode() for _, line in lines]
-        return Reading(Table({"text": column}, [f"{path.name}, line {i}" for i, _ in lines]), findings=findings)
+        found, findings = read_lines(path, recipe.encoding, ends="\n")
+        numbers = array("q")
+        column = gathered(_texts_of(found, numbers))
+        return Reading(Table({"text": column}, origins(f"{path.name}, line", numbers)), findings=findings)
     if path is not None and manifest.modality == "text" and path.suffix.lower() in IMAGE_SUFFIXES:
         raise DataError(f"'{source}' is an image, while the model reads texts.")
     if isinstance(source, str) and any(map(str.isspace, source)) and not there(Path(source)):
@@ -106,6 +111,14 @@ def _read(source: object, manifest: Manifest, recipe: DataRecipe) -> Reading:
             " text per line or, in Python, as a list."
         )
     return read_source(source, ReadOptions(recipe.encoding))
+
+
+def _texts_of(lines: Iterable[str], numbers: array[int]) -> Iterator[str]:
+    """The lines that are not blank; their numbers are added to those given."""
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            numbers.append(number)
+            yield line.removesuffix("\n").rstrip("\r").encode("utf-8", "replace").decode()
 
 
 def _images(files: Sequence[Path], root: Path) -> Reading:
@@ -135,13 +148,12 @@ def _columns(table: Table, manifest: Manifest, recipe: DataRecipe) -> list[str]:
     )
 
 
-def _inputs(table: Table, manifest: Manifest, recipe: DataRecipe) -> tuple[list[Input | None], dict[int, str]]:
+def _inputs(table: Table, manifest: Manifest, recipe: DataRecipe) -> tuple[Sequence[Input | None], dict[int, str]]:
     columns = [table.columns[name] for name in _columns(table, manifest, recipe)]
     if manifest.modality == "text":
         ill = {i: why for column in columns for i, value in enumerate(column) if (why := _no_text(value))}
-        texts = [[as_text(value) for value in column] for column in columns]
-        pairs = list(zip(*texts, strict=True))
-        return [pair[0] if len(pair) == 1 else (pair[0], pair[1]) for pair in pairs], ill
+        texts = [each(as_text, column) for column in columns]
+        return (texts[0] if len(texts) == 1 else side_by_side(*texts)), ill
     found = ["missing image" if is_missing(value) else as_image(value, table.root) for value in columns[0]]
     bad = {i: image for i, image in enumerate(found) if isinstance(image, str)}
     good = [(i, image) for i, image in enumerate(found) if isinstance(image, ImageRef)]
@@ -168,15 +180,21 @@ def _targets(table: Table, manifest: Manifest, recipe: DataRecipe) -> tuple[list
     if chosen is None:
         lacking = next((name for name in recorded if name not in table.columns), "")
         raise DataError(f"The data to score have no target column '{lacking}'. {nearest(lacking, table.columns)}")
-    columns = [table.columns[name] for name in chosen]
+    columns = [shared(table.columns[name]) for name in chosen]
     if manifest.task == "classification":
         raw: list[Any] = [None if is_missing_target(value) else value for value in columns[0]]
     else:
         separator = recipe.separator or _separator(columns[0], manifest)
         raw = list(read_targets(columns, chosen, manifest.task, separator))
     known = {cleaning.folded(label): label for label in manifest.labels} | {label: label for label in manifest.labels}
-    results = [_known(value, manifest, known) for value in raw]
-    return [target for target, _ in results], {i: reason for i, (_, reason) in enumerate(results) if reason}
+    targets: list[Target | None] = []
+    ill: dict[int, str] = {}
+    for i, value in enumerate(raw):
+        target, reason = _known(value, manifest, known)
+        targets.append(target)
+        if reason:
+            ill[i] = reason
+    return shared(targets), ill
 
 
 def _known(value: Any, manifest: Manifest, known: dict[str, str]) -> tuple[Target | None, str]:
@@ -213,15 +231,23 @@ def _separator(values: Sequence[Any], manifest: Manifest) -> str | None:
     return best if texts and fits(best) else None
 
 
-def _examples(reading: Reading, manifest: Manifest, inputs: list[Any], targets: list[Any], keep: list[int]) -> Examples:
+def _without(bad: Mapping[int, str], count: int) -> Array:
+    """The rows that are not bad."""
+    good = np.ones(count, dtype=bool)
+    good[list(bad)] = False
+    return np.flatnonzero(good)
+
+
+def _examples(
+    reading: Reading, manifest: Manifest, inputs: Sequence[Any], targets: Sequence[Any], keep: Array
+) -> Examples:
     table = reading.table
     meta = {
-        known.column: groups_of(known, [cell(table.columns[known.column][i]) for i in keep])
+        known.column: groups_of(known, shared(map(cell, picked(table.columns[known.column], keep))))
         for known in manifest.slices
         if known.column in table.columns
     }
-    origin = [table.origin[i] for i in keep]
-    return Examples([inputs[i] for i in keep], [targets[i] for i in keep], origin, meta=meta)
+    return Examples(picked(inputs, keep), picked(targets, keep), picked(table.origin, keep), meta=meta)
 
 
 def _left_out(reading: Reading, bad: dict[int, str]) -> tuple[Quarantined, ...]:

@@ -37,8 +37,8 @@ class Table:
     `root` is the folder within which paths to images have to lie.
     """
 
-    columns: dict[str, list[Any]]
-    origin: list[str]
+    columns: dict[str, Sequence[Any]]
+    origin: Sequence[str]
     split: list[SplitName] | None = None
     root: Path | None = None
 

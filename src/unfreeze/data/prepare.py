@@ -13,7 +13,7 @@ import numpy as np
 from unfreeze.data import cleaning, fresh
 from unfreeze.data.audit import contradictions, examine
 from unfreeze.data.columns import Roles, recognise
-from unfreeze.data.duplicates import digest
+from unfreeze.data.duplicates import digests
 from unfreeze.data.manifest import (
     SPLITS,
     Examples,
@@ -28,6 +28,7 @@ from unfreeze.data.manifest import (
     Target,
 )
 from unfreeze.data.rows import Log, Rows, settle
+from unfreeze.data.sequences import each, picked, shared, side_by_side
 from unfreeze.data.slices import cell, groups_of, make_slice, said
 from unfreeze.data.sources import Reading, ReadOptions, read_source
 from unfreeze.data.sources._reading import joined, split_name
@@ -63,7 +64,7 @@ def prepare(
     log = Log(table, list(reading.quarantine), list(reading.findings))
     slices = tuple(dict.fromkeys(slices))
     roles = recognise(table, recipe, slices=slices)
-    target_columns = [table.columns[name] for name in roles.targets]
+    target_columns = [shared(table.columns[name]) for name in roles.targets]
     task, task_reason = recognise_task(target_columns, task, recipe.separator)
     targets = read_targets(target_columns, roles.targets, task, recipe.separator)
     rows = _rows(table, roles, targets, recipe, log)
@@ -142,40 +143,38 @@ def _rows(table: Table, roles: Roles, targets: Sequence[Any], recipe: DataRecipe
     ill |= {i: str(target) for i, target in enumerate(targets) if isinstance(target, Unfit)}
     splits: list[SplitName | None] = list(table.split) if table.split else [None] * len(table)
     if roles.split:
-        values = table.columns[roles.split]
+        values = shared(table.columns[roles.split])
         splits = [split_name(value) for value in values]
         ill |= {
             i: f"split '{as_text(values[i])}' is none of train, validation, test"
             for i, split in enumerate(splits)
             if split is None
         }
-    groups = [None if is_missing(v) else as_text(v) for v in table.columns[roles.group]] if roles.group else None
     count = len(table)
-    rows = Rows(
-        inputs, list(targets), groups or [None] * count, splits, table.origin, list(range(count)), [None] * count
-    )
+    groups: list[str | None] = [None] * count
+    if roles.group:
+        groups = shared(None if is_missing(value) else as_text(value) for value in table.columns[roles.group])
+    rows = Rows(inputs, shared(targets), groups, splits, table.origin, np.arange(count))
     if ill and len(ill) == count:
         raise DataError(f"No row can be used; {table.origin[0]}: {sentence(ill[0])}")
     return settle(rows, ill, recipe.unreadable, "unreadable", "unreadable", "rows have values that cannot be used", log)
 
 
-def _inputs(table: Table, roles: Roles) -> tuple[list[Input | None], dict[int, str]]:
+def _inputs(table: Table, roles: Roles) -> tuple[Sequence[Input | None], dict[int, str]]:
     """One input per row (None where it is missing), and why some cannot be read."""
     columns = [table.columns[name] for name in roles.inputs]
     if roles.modality == "image":
         found = [None if is_missing(value) else as_image(value, table.root) for value in columns[0]]
         ill = {i: image for i, image in enumerate(found) if isinstance(image, str)}
         return [image if isinstance(image, ImageRef) else None for image in found], ill
-    texts = [[as_text(value) for value in column] for column in columns]
+    texts = [each(as_text, column) for column in columns]
     ill = {
         i: f"column '{name}' {why}"
         for name, column in zip(roles.inputs, columns, strict=True)
         for i, value in enumerate(column)
         if (why := nested(value))
     }
-    if len(texts) == 1:
-        return list(texts[0]), ill
-    return [(first, second) for first, second in zip(texts[0], texts[1], strict=True)], ill
+    return (texts[0] if len(texts) == 1 else side_by_side(*texts)), ill
 
 
 def _clean(rows: Rows, recipe: DataRecipe, seed: int, log: Log) -> Rows:
@@ -183,12 +182,12 @@ def _clean(rows: Rows, recipe: DataRecipe, seed: int, log: Log) -> Rows:
     rows = cleaning.missing(rows, recipe, log)
     rows = cleaning.label_variants(rows, recipe, log)
     if recipe.max_rows is not None:
-        rows = cleaning.at_most(rows, recipe, seed, [digest(item) for item in rows.inputs if item is not None], log)
+        keys = digests(item for item in rows.inputs if item is not None)
+        rows = cleaning.at_most(rows, recipe, seed, keys, log)
     rows = cleaning.unreadable(rows, recipe, log)
     if not len(rows):
         raise DataError(f"No row is left after cleaning.{log.left_out()}")
-    pairs = zip(rows.inputs, rows.facts, strict=True)
-    rows = rows.with_(digests=[digest(item, fact) for item, fact in pairs if item is not None])
+    rows = rows.with_(digests=digests((item for item in rows.inputs if item is not None), rows.facts))
     rows = cleaning.duplicates(rows, recipe, log)
     contradictions(rows, log)
     return rows
@@ -224,7 +223,7 @@ def _groups(rows: Rows, names: Sequence[str], log: Log) -> list[tuple[Slice, lis
     found = []
     for name in names:
         column = log.table.columns[name]
-        values = [cell(column[number]) for number in rows.number]
+        values = shared(map(cell, picked(column, rows.number)))
         made = make_slice(name, values)
         groups = groups_of(made, values)
         log.note("slices", "info", said(made, Counter(groups)), len(made.groups), made.groups[:3])
@@ -244,10 +243,10 @@ def _prepared(
 ) -> Prepared:
     splits: dict[SplitName, Examples] = {}
     for split in SPLITS:
-        places = [i for i, s in enumerate(rows.splits) if s == split]
-        part = rows.only(places)
-        meta = {made.column: [names[i] for i in places] for made, names in groups}
-        splits[split] = Examples(part.inputs, part.targets, part.origin, meta=meta)  # type: ignore[arg-type]
+        places = np.flatnonzero(np.fromiter((one == split for one in rows.splits), bool, len(rows)))
+        inputs, targets, origin = (picked(of, places) for of in (rows.inputs, rows.targets, rows.origin))
+        meta = {made.column: picked(names, places) for made, names in groups}
+        splits[split] = Examples(inputs, targets, origin, meta=meta)
     labels = {label for target in rows.targets for label in cleaning.labels_of(target)}
     train = [t for t in splits["train"].targets if isinstance(t, float)]
     manifest = Manifest(
@@ -289,7 +288,7 @@ def _fingerprint(rows: Rows, groups: Sequence[Sequence[str]]) -> str:
         zip(rows.inputs, rows.digests, rows.targets, rows.splits, strict=True)
     ):
         # The key of a text forgives its spaces; a tokenizer may not.
-        content = key if isinstance(item, ImageRef) else repr(item)
+        content = key.tobytes().hex() if isinstance(item, ImageRef) else repr(item)
         among = "".join(f"\t{names[i]!r}" for names in groups)
         total.update(f"{content}\t{target!r}\t{split}{among}\n".encode("utf-8", "replace"))
     return total.hexdigest()

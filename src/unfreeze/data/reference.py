@@ -6,12 +6,14 @@ on rows that training held fast.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from unfreeze.data.duplicates import digest
+import numpy as np
+
+from unfreeze.data.duplicates import digests, first_rows
 from unfreeze.data.manifest import Examples, ImageRef, Manifest
 from unfreeze.data.prepare import prepare, unlabelled
+from unfreeze.data.sequences import Array, below, picked
 from unfreeze.data.splits import draw
 from unfreeze.errors import DataError
 from unfreeze.recipe import DataRecipe
@@ -90,23 +92,20 @@ def _plain(recipe: DataRecipe, path: str) -> DataRecipe:
 
 def _halved(examples: Examples, seed: int, why: str) -> Reference:
     """Two halves by content, equal inputs together."""
-    keys = [digest(item) for item in examples.inputs][:MOST]
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    halves = draw(keys, [numbers[key] for key in keys], [""] * len(keys), {"train": 0.5, "test": 0.5}, seed)
-    rehearsed, held = ([row for row, half in enumerate(halves) if half == name] for name in ("train", "test"))
+    keys = digests(examples.inputs[:MOST])
+    halves = draw(keys, first_rows(keys.view(np.uint64)), [""] * len(keys), {"train": 0.5, "test": 0.5}, seed)
+    rehearsed, held = (np.flatnonzero([half == name for half in halves]) for name in ("train", "test"))
     return Reference(_only(examples, rehearsed), _only(examples, held), unlabelled=why)
 
 
-def _only(examples: Examples, rows: Sequence[int]) -> Examples:
-    return Examples(
-        [examples.inputs[row] for row in rows],
-        [examples.targets[row] for row in rows],
-        [examples.origin[row] for row in rows],
-    )
+def _only(examples: Examples, rows: Array) -> Examples:
+    return Examples(picked(examples.inputs, rows), picked(examples.targets, rows), picked(examples.origin, rows))
 
 
 def _joined(one: Examples, other: Examples) -> Examples:
-    return Examples([*one.inputs, *other.inputs], [*one.targets, *other.targets], [*one.origin, *other.origin])
+    return Examples(
+        below([one.inputs, other.inputs]), below([one.targets, other.targets]), below([one.origin, other.origin])
+    )
 
 
 def _checked(found: Reference, path: str, manifest: Manifest) -> Reference:

@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from typing import Any
+
+import numpy as np
 
 from unfreeze.data.images import ImageFacts
 from unfreeze.data.manifest import Finding, Input, Quarantined, SplitName, Table, Target
+from unfreeze.data.sequences import Array, picked
 from unfreeze.data.values import plain
 from unfreeze.errors import DataError, sentence
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Parallel lists; `number` is the row of the table that each came from.
+    """Parallel sequences; `number` is the row of the table that each came from.
 
     `inputs` and `targets` hold None where the table has nothing, and `ill` the reason where a value cannot be used.
-    `digests` and `facts` are filled when duplicates are looked for; rows with the same `kin` are (near) duplicates.
+    `digests` (uint8 of shape (rows, 32)) and, of images, `facts` are filled when duplicates are looked for; rows with
+    the same `kin` are (near) duplicates. Of texts that lie on disk a row takes some numbers here and nothing else.
     """
 
-    inputs: list[Input | None]
-    targets: list[Target | None]
-    groups: list[str | None]
-    splits: list[SplitName | None]
-    origin: list[str]
-    number: list[int]
-    facts: list[ImageFacts | None]
-    digests: list[str] = field(default_factory=list)
-    kin: list[int] = field(default_factory=list)
+    inputs: Sequence[Input | None]
+    targets: Sequence[Target | None]
+    groups: Sequence[str | None]
+    splits: Sequence[SplitName | None]
+    origin: Sequence[str]
+    number: Array
+    facts: Sequence[ImageFacts] = ()
+    digests: Array = field(default_factory=lambda: np.zeros((0, 32), np.uint8))
+    kin: Array = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.origin)
 
-    def only(self, wanted: Collection[int]) -> Rows:
+    def only(self, wanted: Collection[int] | Array) -> Rows:
         """The rows at these positions, in their present order."""
-        keep = sorted(wanted)
-        return Rows(**{f.name: [v[i] for i in keep] if (v := getattr(self, f.name)) else v for f in fields(self)})
+        keep = np.sort(np.fromiter(wanted, dtype=np.int64, count=len(wanted)))
+        return Rows(**{f.name: picked(v, keep) if len(v := getattr(self, f.name)) else v for f in fields(self)})
 
-    def with_(self, **lists: Any) -> Rows:
-        """The same rows with some lists replaced."""
-        return replace(self, **lists)
+    def with_(self, **sequences: Any) -> Rows:
+        """The same rows with some sequences replaced."""
+        return replace(self, **sequences)
 
 
 @dataclass
@@ -60,9 +62,11 @@ class Log:
     def out(self, rows: Rows, reasons: Mapping[int, str]) -> Rows:
         """Quarantine the rows at these positions and return the others."""
         for i, reason in sorted(reasons.items()):
-            values = {name: plain(column[rows.number[i]]) for name, column in self.table.columns.items()}
+            values = {name: plain(column[int(rows.number[i])]) for name, column in self.table.columns.items()}
             self.quarantine.append(Quarantined(rows.origin[i], reason, values))
-        return rows.only(set(range(len(rows))) - set(reasons)) if reasons else rows
+        stay = np.ones(len(rows), dtype=bool)
+        stay[list(reasons)] = False
+        return rows.only(np.flatnonzero(stay)) if reasons else rows
 
     def left_out(self) -> str:
         """A sentence, after a space, about the rows that were left out; "" if there are none."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from unfreeze.data.manifest import SPLITS, SplitName, Target
+from unfreeze.data.sequences import Array
 
 _BINS = 10
 
@@ -25,40 +26,51 @@ def strata(targets: Sequence[Target]) -> list[str]:
     return [str(target) for target in targets]
 
 
-def draw(
-    keys: Sequence[str], unit: Sequence[int], kinds: Sequence[str], shares: dict[SplitName, float], seed: int
-) -> list[SplitName]:
+def draw(keys: Array, unit: Array, kinds: Sequence[str], shares: dict[SplitName, float], seed: int) -> list[SplitName]:
     """Assign every row to a split.
 
     Parameters
     ----------
-    keys : a content key per row; rows are drawn in the order of its hash with the seed, so order in the file does
-        not matter
+    keys : a content key per row, uint8 of shape (rows, 32); rows are drawn in the order of its hash with the seed, so
+        order in the file does not matter
     unit : rows with the same number stay together
     kinds : the stratum of each row
     shares : share of each split; they sum to one
     """
-    members: dict[int, list[int]] = {}
-    for row, number in enumerate(unit):
-        members.setdefault(int(number), []).append(row)
-    lots = {number: min(lot(keys[row], seed) for row in rows) for number, rows in members.items()}
-    order = sorted(members, key=lambda number: (-len(members[number]), lots[number], members[number][0]))
     left = _quotas(Counter(kinds), shares)
     splits = [split for split in SPLITS if split in shares]
     chosen: list[SplitName] = ["train"] * len(keys)
-    for number in order:
-        content = Counter(kinds[row] for row in members[number])
+    for members in _units(unit, lots(keys, seed)):
+        content: Mapping[str, int] = (
+            Counter(kinds[row] for row in members) if len(members) > 1 else {kinds[members[0]]: 1}
+        )
         best = max(splits, key=lambda split: sum(n * left[split][kind] for kind, n in content.items()))
         for kind, n in content.items():
             left[best][kind] -= n
-        for row in members[number]:
+        for row in members:
             chosen[row] = best
     return chosen
 
 
-def lot(key: str, seed: int) -> bytes:
-    """A row's place in the draw: the same for the same content and seed, on every machine."""
-    return hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=16).digest()
+def _units(unit: Array, lots: Array) -> Iterator[list[int]]:
+    """The rows of each unit: large units first, then by the smallest lot among their rows."""
+    if not len(unit):
+        return
+    order = np.lexsort((lots[:, 1], lots[:, 0], unit))
+    begins = np.flatnonzero(np.concatenate([[True], unit[order][1:] != unit[order][:-1]]))
+    sizes, least = np.diff(begins, append=len(order)), lots[order[begins]]
+    rows = np.argsort(unit, kind="stable")  # those of each unit in their order, at the same places
+    for place in np.lexsort((rows[begins], least[:, 1], least[:, 0], -sizes)):
+        yield rows[begins[place] : begins[place] + sizes[place]].tolist()
+
+
+def lots(keys: Array, seed: int) -> Array:
+    """Each row's place in the draw, two numbers of which the first counts first: the same for the same content and
+    seed, on every machine."""
+    found = bytearray()
+    for key in keys:
+        found += hashlib.blake2b(f"{seed}:{key.tobytes().hex()}".encode(), digest_size=16).digest()
+    return np.frombuffer(found, ">u8").reshape(-1, 2).astype(np.uint64)
 
 
 def _quotas(counts: Counter[str], shares: dict[SplitName, float]) -> dict[SplitName, dict[str, float]]:

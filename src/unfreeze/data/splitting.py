@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from unfreeze.data import cleaning
 from unfreeze.data.columns import Roles
 from unfreeze.data.duplicates import clusters, near_images, near_texts, same_key
 from unfreeze.data.manifest import SPLITS, SplitName
 from unfreeze.data.rows import Log, Rows
+from unfreeze.data.sequences import Array
 from unfreeze.data.splits import draw, strata
 from unfreeze.errors import DataError
 from unfreeze.recipe import DataRecipe
@@ -38,25 +41,24 @@ def split(rows: Rows, roles: Roles, recipe: DataRecipe, seed: int, log: Log) -> 
         return rows.with_(splits=[split or "train" for split in rows.splits]), f"{_listed(given)} were given{none}"
     if sum(shares.values()) >= 1:
         raise DataError("data.validation_share and data.test_share must leave rows for training (sum below 1).")
-    pool = [i for i, split in enumerate(rows.splits) if split in (None, "train")]
-    drawn = _drawn(rows.only(pool), {"train": 1 - sum(shares.values()), **shares}, seed)
+    pool = np.flatnonzero(np.fromiter((split in (None, "train") for split in rows.splits), bool, len(rows)))
+    some = rows if len(pool) == len(rows) else rows.only(pool)
+    drawn = _drawn(some, {"train": 1 - sum(shares.values()), **shares}, seed)
     splits = list(rows.splits)
-    for i, split in zip(pool, drawn, strict=True):
-        splits[i] = split
+    for row, split in zip(pool.tolist(), drawn, strict=True):
+        splits[row] = split
     return rows.with_(splits=splits), _reason(given, shares, roles, seed)
 
 
-def kin(rows: Rows) -> list[int]:
+def kin(rows: Rows) -> Array:
     """The cluster of exact and near duplicates that each row is in, named by its first row."""
-    facts = [fact for fact in rows.facts if fact is not None]
-    texts = [item for item in rows.inputs if isinstance(item, str | tuple)]
-    near = near_images(facts) if facts else near_texts(texts)
-    return clusters(len(rows), [*same_key(rows.digests), *near.tolist()])
+    near = near_images(rows.facts) if len(rows.facts) else near_texts(rows.inputs)  # type: ignore[arg-type]
+    return clusters(len(rows), same_key(rows.digests.view(np.uint64)), near)
 
 
 def _drawn(rows: Rows, shares: dict[SplitName, float], seed: int) -> list[SplitName]:
     """Draw units of rows that share a group or are duplicates of each other."""
-    unit = clusters(len(rows), [*same_key(rows.kin), *same_key(rows.groups)])
+    unit = clusters(len(rows), same_key(rows.kin), same_key(rows.groups))
     kinds = strata([target for target in rows.targets if target is not None])
     return draw(rows.digests, unit, kinds, shares, seed)
 

@@ -88,16 +88,15 @@ def without_suspects(rows: Rows, recipe: DataRecipe, log: Log) -> Rows:
         return rows
     path = Path(recipe.drop_suspects).expanduser()
     table = _table(path)
-    places = {
-        row_key(origin, item, target, key): i
-        for i, (origin, item, target, key) in enumerate(
-            zip(rows.origin, rows.inputs, rows.targets, rows.digests, strict=True)
-        )
-        if item is not None and target is not None
-    }
+    named = {as_text(value).strip() for value in table.columns["row"]}
+    keys = (
+        row_key(origin, item, target, content.tobytes().hex()) if item is not None and target is not None else ""
+        for origin, item, target, content in zip(rows.origin, rows.inputs, rows.targets, rows.digests, strict=True)
+    )
+    places = {key: i for i, key in enumerate(keys) if key and key in named}
     reasons: dict[int, str] = {}
     unreviewed, gone, problems = 0, 0, []
-    known = set(log.table.origin)
+    known = {undone(as_text(value)) for value in table.columns["origin"]}.intersection(log.table.origin)
     for number in range(len(table)):
         key, said = as_text(table.columns["row"][number]).strip(), _keep(table, number)
         place = places.get(key)

@@ -29,6 +29,9 @@ from unfreeze.train.job import Job
 from unfreeze.train.loop import Training
 from unfreeze.train.scoring import score
 
+DECODED_TOGETHER = 10_000
+"""Predictions that are in words at a time."""
+
 
 def fresh_process(recipe: Recipe) -> AbstractContextManager[FreshProcess | None]:
     """The process that will reload the model, where the recipe asks for one; its libraries load meanwhile."""
@@ -145,12 +148,14 @@ def _figures(job: Job, scorer: Scorer) -> dict[str, dict[str, float | None]]:
 
 def _write_predictions(job: Job, feed: Feed, outputs: Tensor) -> None:
     """Each test row's target and prediction, a line each."""
-    decoded = job.task.decode(outputs, job.manifest)
-    lines = [
-        json.dumps(finite({"origin": origin, "target": target, **row}), ensure_ascii=False)
-        for origin, target, row in zip(feed.examples.origin, feed.examples.targets, decoded, strict=True)
-    ]
-    write_bytes(job.folder / "predictions.jsonl", "".join(f"{line}\n" for line in lines).encode())
+    examples, content = feed.examples, bytearray()
+    for start in range(0, len(feed), DECODED_TOGETHER):
+        part = slice(start, start + DECODED_TOGETHER)
+        decoded = job.task.decode(outputs[part], job.manifest)
+        for origin, target, row in zip(examples.origin[part], examples.targets[part], decoded, strict=True):
+            line = json.dumps(finite({"origin": origin, "target": target, **row}), ensure_ascii=False)
+            content += f"{line}\n".encode()
+    write_bytes(job.folder / "predictions.jsonl", bytes(content))
 
 
 def _baseline(job: Job, feed: Feed | None) -> dict[str, Any]:

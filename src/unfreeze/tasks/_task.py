@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from unfreeze.data.manifest import Manifest, Target
+from unfreeze.data.stored import blocks
 from unfreeze.registry import Card
 
 
@@ -62,6 +64,14 @@ class Task(Protocol):
 
         `outputs` has shape (outputs,); `targets` is what `encode` gives, or a soft row.
         """
+
+
+def encode_targets(
+    encode: Callable[[Target, Manifest], Tensor], targets: Sequence[Target], manifest: Manifest
+) -> Tensor:
+    """All targets as one tensor of shape (rows, …); few are tensors of their own at a time, since those are large."""
+    parts = [torch.stack([encode(target, manifest) for target in some]) for some in blocks(targets)]
+    return torch.cat(parts) if parts else torch.zeros(0)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from unfreeze.tasks._bootstrap import Rows, bootstrap
 from unfreeze.tasks._losses import FOCAL_GAMMA, binary_rows, loss_of_rows, parse_loss
 from unfreeze.tasks._metrics import label_metrics, rank
 from unfreeze.tasks._streams import Columns
-from unfreeze.tasks._task import Loss, LossOptions, Scorer
+from unfreeze.tasks._task import Loss, LossOptions, Scorer, encode_targets
 from unfreeze.tasks.classification import position
 
 THRESHOLD = 0.5
@@ -131,7 +131,7 @@ class Multilabel:
 
     def baseline(self, train: Sequence[Target], manifest: Manifest) -> tuple[str, Tensor]:
         """Each label's (add-one) frequency as its probability: labels of most rows are always predicted."""
-        counts = torch.stack([self.encode(target, manifest) for target in train]).sum(dim=0)
+        counts = encode_targets(self.encode, train, manifest).sum(dim=0)
         return "label frequencies", torch.logit((counts + 1) / (len(train) + 2))
 
     def show(self, outputs: Tensor, targets: Tensor, manifest: Manifest) -> str:

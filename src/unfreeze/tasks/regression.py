@@ -19,7 +19,7 @@ from unfreeze.tasks._bootstrap import Rows, bootstrap
 from unfreeze.tasks._losses import loss_of_rows, parse_loss
 from unfreeze.tasks._metrics import number_metrics
 from unfreeze.tasks._streams import Columns
-from unfreeze.tasks._task import Loss, LossOptions, Scorer
+from unfreeze.tasks._task import Loss, LossOptions, Scorer, encode_targets
 
 LOWER_IS_BETTER = frozenset({"mae", "rmse"})
 
@@ -116,7 +116,7 @@ class Regression:
 
     def baseline(self, train: Sequence[Target], manifest: Manifest) -> tuple[str, Tensor]:
         """Always the mean of the training targets."""
-        return "mean", torch.stack([self.encode(target, manifest) for target in train]).mean(dim=0, keepdim=True)
+        return "mean", encode_targets(self.encode, train, manifest).mean(dim=0, keepdim=True)
 
     def show(self, outputs: Tensor, targets: Tensor, manifest: Manifest) -> str:
         """Target and the model's own guess, in the target's unit."""

@@ -1,10 +1,14 @@
-"""From examples to batches: encoded once, augmented on the way where training asks for it."""
+"""From examples to batches: encoded once, augmented on the way where training asks for it.
+
+What texts were encoded to is packed, and lies in a mapped file where it is large.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +17,9 @@ from torch import Tensor
 from unfreeze.data.images import decode
 from unfreeze.data.manifest import Examples, ImageRef, Input, Manifest
 from unfreeze.models.pretrained import Batch, Preprocessor, Sample
+from unfreeze.tasks._task import encode_targets
 from unfreeze.train.order import generator
+from unfreeze.train.packed import Packed, can_be_packed, pack, packed_bytes
 
 if TYPE_CHECKING:
     from unfreeze.data.augmentations._pipeline import Pipeline
@@ -54,6 +60,7 @@ class Feed:
     most: int = MEMO_BYTES
     _memo: dict[int, Sample] = field(default_factory=dict)
     _memo_bytes: int = 0
+    _packed: Packed | None = None
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -63,13 +70,27 @@ class Feed:
         """Length of each encoded row; 1 for images, which are not decoded for it."""
         if not len(self) or isinstance(self.examples.inputs[0], ImageRef):
             return [1] * len(self)
-        for start in range(0, len(self), ENCODED_TOGETHER):
-            some = encode_all(self.preprocess, self.examples.inputs[start : start + ENCODED_TOGETHER])
-            self._memo.update(enumerate(some, start))
-        return [self.preprocess.length(self._memo[row]) for row in range(len(self))]
+        lengths: list[int] = []
+
+        def encoded() -> Iterator[list[Sample]]:
+            for start in range(0, len(self), ENCODED_TOGETHER):
+                some = encode_all(self.preprocess, self.examples.inputs[start : start + ENCODED_TOGETHER])
+                lengths.extend(map(self.preprocess.length, some))
+                yield some
+
+        portions = encoded()
+        first = next(portions)
+        if can_be_packed(first[0]):
+            self._packed = pack(chain([first], portions), list(first[0]))
+            self._memo.clear()
+        else:
+            self._memo.update(enumerate(chain(first, chain.from_iterable(portions))))
+        return lengths
 
     def sample(self, row: int) -> Sample:
         """One encoded row without augmentation."""
+        if self._packed is not None:
+            return self._packed.sample(row)
         if row not in self._memo:
             encoded = self.preprocess.encode(self.examples.inputs[row])
             size = sum(tensor.numel() * tensor.element_size() for tensor in encoded.values())
@@ -82,15 +103,20 @@ class Feed:
     @property
     def bytes(self) -> int:
         """What the rows that are kept encoded take in memory now."""
-        return sum(_bytes(sample) for sample in self._memo.values())
+        packed = 0 if self._packed is None else self._packed.bytes
+        return packed + sum(_bytes(sample) for sample in self._memo.values())
 
     @property
     def bytes_at_most(self) -> int:
         """What they will take once every row has been read."""
-        if not len(self) or (self.pipeline is not None and self.pipeline.inputs):
+        if not len(self) or self._packed is not None or (self.pipeline is not None and self.pipeline.inputs):
             return self.bytes
         rows = range(0, len(self), -(-len(self) // LOOKED_AT))
-        size = len(self) * sum(_bytes(self.sample(row)) for row in rows) // len(rows)
+        some = [self.sample(row) for row in rows]
+        if can_be_packed(some[0]):
+            numbers = sum(tensor.numel() for sample in some for tensor in sample.values())
+            return packed_bytes(len(self), numbers / len(some))
+        size = len(self) * sum(map(_bytes, some)) // len(some)
         return min(size, self.most) if isinstance(self.examples.inputs[0], ImageRef) else size
 
     def augmented(self, row: int, epoch: int) -> Sample:
@@ -150,8 +176,7 @@ def make_feed(
     most: int = MEMO_BYTES,
 ) -> Feed:
     """A feed with its targets encoded."""
-    encoded = [task.encode(target, manifest) for target in examples.targets]
-    targets = torch.stack(encoded) if encoded else torch.zeros(0)
+    targets = encode_targets(task.encode, examples.targets, manifest)
     return Feed(examples, targets, preprocess, max_pixels, pipeline, seed, most)
 
 

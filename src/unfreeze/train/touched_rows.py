@@ -27,7 +27,7 @@ from unfreeze.errors import CheckpointError
 from unfreeze.models.pretrained import Batch
 from unfreeze.optim.optimizers import OPTIMIZERS
 from unfreeze.stack.working import Working
-from unfreeze.train.feed import Feed
+from unfreeze.train.feed import ENCODED_TOGETHER, Feed
 from unfreeze.train.hooks import Hook
 from unfreeze.train.job import Job
 
@@ -241,8 +241,10 @@ def _probe(job: Job) -> Batch:
 
 def _occurring(feed: Feed, batch: Batch, key: str) -> Tensor:
     """Every id that a training batch can hold, ascending; those of padding stand in a padded batch only."""
-    together = [feed.sample(row)[key] for row in range(len(feed))]
-    found: Tensor = torch.cat([*together, batch[key].flatten().cpu()]).unique()  # type: ignore[no-untyped-call]
+    found: Tensor = batch[key].flatten().cpu().unique()  # type: ignore[no-untyped-call]
+    for start in range(0, len(feed), ENCODED_TOGETHER):
+        some = [feed.sample(row)[key] for row in range(start, min(len(feed), start + ENCODED_TOGETHER))]
+        found = torch.cat([found, *some]).unique()  # type: ignore[no-untyped-call]
     return found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unfreeze.data.manifest import Finding, Quarantined, SplitName, Table
+from unfreeze.data.sequences import below
 from unfreeze.data.values import whole_characters
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson", ".parquet", ".pq")
@@ -65,18 +66,23 @@ def is_table(*suffixes: str) -> Callable[[object], bool]:
     return lambda data: isinstance(data, Path) and data.is_file() and suffix_of(data) in suffixes
 
 
-def from_records(records: Sequence[Mapping[str, Any]], origin: list[str], root: Path | None = None) -> Table:
+def from_records(records: Sequence[Mapping[str, Any]], origin: Sequence[str], root: Path | None = None) -> Table:
     """Dicts to columns, in the order of first appearance; what a row lacks is None."""
+    return Table({**by_column(records)}, origin, root=root)
+
+
+def by_column(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The values of dicts by their name."""
     names = list(dict.fromkeys(whole_characters(str(name)) for record in records for name in record))
     plain = [{whole_characters(str(name)): value for name, value in record.items()} for record in records]
-    return Table({name: [record.get(name) for record in plain] for name in names}, origin, root=root)
+    return {name: [record.get(name) for record in plain] for name in names}
 
 
 def joined(readings: Sequence[tuple[SplitName | None, Reading]]) -> Reading:
     """Several readings below each other; a split given here wins over none, not over the reading's own."""
     tables = [reading.table for _, reading in readings]
     names = list(dict.fromkeys(name for table in tables for name in table.columns))
-    columns = {name: [v for table in tables for v in table.columns.get(name, [None] * len(table))] for name in names}
+    columns = {name: below([table.columns.get(name, [None] * len(table)) for table in tables]) for name in names}
     splits: list[Any] = []
     for split, reading in readings:
         splits += reading.table.split or [split] * len(reading.table)
@@ -84,7 +90,7 @@ def joined(readings: Sequence[tuple[SplitName | None, Reading]]) -> Reading:
     return Reading(
         Table(
             columns,
-            [origin for table in tables for origin in table.origin],
+            below([table.origin for table in tables]),
             [split or "train" for split in splits] if known else None,
             next((table.root for table in tables if table.root), None),
         ),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import csv
-import io
 import sys
+from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from unfreeze.data.manifest import Finding, Quarantined, Table
+from unfreeze.data.sequences import origins
 from unfreeze.data.sources._header import has_header
 from unfreeze.data.sources._reading import Reading, ReadOptions, Source, is_table, suffix_of
-from unfreeze.data.sources._text import decode, read_bytes, undecodable
+from unfreeze.data.sources._text import read_lines, undecodable
+from unfreeze.data.stored import BLOCK, Gathered, gathered
 from unfreeze.errors import DataError
 
 _SAMPLE = 200
@@ -33,8 +35,8 @@ class _Record:
 
 def read(path: Path, options: ReadOptions) -> Reading:
     """Rows of the right width; others are quarantined with their line."""
-    text, findings = decode(read_bytes(path), path, options.encoding)
-    lines = list(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+    found, findings = read_lines(path, options.encoding)
+    lines = gathered(found)
     delimiter = _sniff(lines, "\t" if suffix_of(path) in (".tsv", ".tab") else ",")
     literal = _quotes_are_literal(lines, delimiter)
     sample = [record.fields for record in _records(lines[:_SAMPLE], delimiter, literal, None) if record.fields]
@@ -59,31 +61,46 @@ def read(path: Path, options: ReadOptions) -> Reading:
 
 
 def _collect(
-    path: Path, lines: list[str], delimiter: str, literal: bool, names: list[str], header: bool, findings: list[Finding]
+    path: Path,
+    lines: Sequence[str],
+    delimiter: str,
+    literal: bool,
+    names: list[str],
+    header: bool,
+    findings: list[Finding],
 ) -> Reading:
-    rows: list[list[str]] = []
-    origin: list[str] = []
+    table, rows, numbers = Gathered(names), list[list[str]](), array("q")
     bad: list[Quarantined] = []
     records = _records(lines, delimiter, literal, len(names))
     if header:
         next(records)
     for record in records:
-        where = f"{path.name}, line {record.line}"
         problem = record.problem or _problem(record.fields, len(names))
         if problem:
+            where = f"{path.name}, line {record.line}"
             bad.append(Quarantined(where, problem, dict(zip(names, map(_printable, record.fields), strict=False))))
         else:
             rows.append(record.fields[: len(names)])
-            origin.append(where)
+            numbers.append(record.line)
+            if len(rows) == BLOCK:
+                _add(table, names, rows)
+    _add(table, names, rows)
     if bad:
         first = tuple(f"{row.origin}: {row.reason}" for row in bad[:3])
         findings.append(
             Finding("bad_rows", "warning", f"{len(bad)} rows of {path.name} cannot be read.", len(bad), first)
         )
-    if not rows and not bad:
+    if not numbers and not bad:
         raise DataError(f"File '{path}' has a header ({', '.join(name[:30] for name in names[:6])}) but no rows.")
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
-    return Reading(Table(columns, origin, root=path.parent), bad, findings)
+    origin = origins(f"{path.name}, line", numbers)
+    return Reading(Table(table.columns(), origin, root=path.parent), bad, findings)
+
+
+def _add(table: Gathered, names: list[str], rows: list[list[str]]) -> None:
+    """Move rows to the table."""
+    if rows:
+        table.add({name: [row[i] for row in rows] for i, name in enumerate(names)}, len(rows))
+        rows.clear()
 
 
 def _problem(fields: list[str], width: int) -> str:
@@ -96,20 +113,20 @@ def _problem(fields: list[str], width: int) -> str:
     return ""
 
 
-def _records(lines: list[str], delimiter: str, literal: bool, width: int | None) -> Iterator[_Record]:
+def _records(lines: Sequence[str], delimiter: str, literal: bool, width: int | None) -> Iterator[_Record]:
     """Rows with their line. After a row that an unclosed quote made too long, reading goes on at the very next line."""
     quoting: Literal[0, 3] = csv.QUOTE_NONE if literal else csv.QUOTE_MINIMAL
-    position = 0
+    position, count = 0, len(lines)
 
     def feed() -> Iterator[str]:
         nonlocal position
-        while position < len(lines):
+        while position < count:
             position += 1
             yield lines[position - 1]
 
     reader = csv.reader(feed(), delimiter=delimiter, quoting=quoting, strict=True)
     with _wide_fields():
-        while position < len(lines):
+        while position < count:
             start = position
             try:
                 fields, broken = next(reader, []), ""
@@ -125,7 +142,7 @@ def _records(lines: list[str], delimiter: str, literal: bool, width: int | None)
                 yield _Record(start + 1, fields, broken)
 
 
-def _sniff(lines: list[str], usual: str) -> str:
+def _sniff(lines: Sequence[str], usual: str) -> str:
     """The separator that cuts most of the first rows into the same number (above one) of fields."""
     best, best_score = "", 0.0
     for delimiter in dict.fromkeys((usual, ",", "\t", ";", "|")):
@@ -142,7 +159,7 @@ def _sniff(lines: list[str], usual: str) -> str:
     return usual if lines and usual in lines[0] else _NO_DELIMITER
 
 
-def _quotes_are_literal(lines: list[str], delimiter: str) -> bool:
+def _quotes_are_literal(lines: Sequence[str], delimiter: str) -> bool:
     """Whether quotes are plain characters: each line is a row if they mean nothing, and they break rows if they do."""
     width = lines[0].count(delimiter) + 1 if lines else 0
     odd = fit = 0
@@ -153,7 +170,7 @@ def _quotes_are_literal(lines: list[str], delimiter: str) -> bool:
     return odd > 0 and fit >= 0.99 * len(lines) and _quoting_breaks(lines, delimiter, width)
 
 
-def _quoting_breaks(lines: list[str], delimiter: str, width: int) -> bool:
+def _quoting_breaks(lines: Sequence[str], delimiter: str, width: int) -> bool:
     with _wide_fields():
         try:
             return any(row and len(row) != width for row in csv.reader(lines, delimiter=delimiter, strict=True))

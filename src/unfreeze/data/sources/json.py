@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from unfreeze.data.manifest import Finding, Quarantined, Table
+from unfreeze.data.sequences import origins
 from unfreeze.data.sources._reading import Reading, ReadOptions, Source, from_records, is_table, joined, split_name
-from unfreeze.data.sources._text import decode, read_bytes, undecodable
+from unfreeze.data.sources._text import read_text, undecodable
 from unfreeze.errors import DataError
 
 _WRAPPERS = ("data", "rows", "examples", "records")
@@ -16,12 +17,12 @@ _WRAPPERS = ("data", "rows", "examples", "records")
 
 def read(path: Path, options: ReadOptions) -> Reading:
     """Rows with their number (from 1); what is no row is quarantined."""
-    text, findings = decode(read_bytes(path), path, options.encoding)
+    text, findings = read_text(path, options.encoding)
     if undecodable(text):
         line = next(i for i, line in enumerate(text.split("\n"), 1) if undecodable(line))
         raise DataError(f"File '{path}', line {line}: bytes that do not fit the file's encoding.")
     try:
-        content = json.loads(text.removeprefix("\ufeff"))
+        content = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"File '{path}' is not valid JSON: {error}.") from error
     reading = from_content(content, path.name)
@@ -49,7 +50,7 @@ def from_content(content: Any, name: str) -> Reading:
         shown = ", ".join(f"{key}: {'no list' if n is None else n}" for key, n in list(lengths.items())[:6])
         raise DataError(f"{name}: expected columns of equal length; found {shown}.")
     count = next(iter(lengths.values())) or 0
-    return Reading(Table(columns, [f"{name}, row {i + 1}" for i in range(count)]))
+    return Reading(Table(columns, origins(f"{name}, row", range(1, count + 1))))
 
 
 def _splits(content: dict[str, Any], splits: dict[str, Any], name: str) -> Reading:
@@ -79,7 +80,7 @@ def _rows(rows: list[Any], name: str) -> Reading:
         for i, row in enumerate(rows, 1)
         if not isinstance(row, dict)
     ]
-    return Reading(from_records([row for _, row in good], [f"{name}, row {i}" for i, _ in good]), bad)
+    return Reading(from_records([row for _, row in good], origins(f"{name}, row", (i for i, _ in good))), bad)
 
 
 SOURCE = Source("JSON: rows, columns or splits", is_table(".json"), read)

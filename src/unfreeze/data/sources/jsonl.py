@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import json
+from array import array
 from pathlib import Path
 from typing import Any
 
-from unfreeze.data.manifest import Finding, Quarantined
-from unfreeze.data.sources._reading import Reading, ReadOptions, Source, from_records, is_table
-from unfreeze.data.sources._text import decode, read_bytes, undecodable
+from unfreeze.data.manifest import Finding, Quarantined, Table
+from unfreeze.data.sequences import origins
+from unfreeze.data.sources._reading import Reading, ReadOptions, Source, by_column, is_table
+from unfreeze.data.sources._text import read_lines, undecodable
+from unfreeze.data.stored import Gathered, blocks
 from unfreeze.errors import DataError
 
 
 def read(path: Path, options: ReadOptions) -> Reading:
     """Objects with their line (from 1)."""
-    text, findings = decode(read_bytes(path), path, options.encoding)
-    records: list[dict[str, Any]] = []
-    origin: list[str] = []
+    lines, findings = read_lines(path, options.encoding, ends="\n")
+    table, numbers = Gathered(), array("q")
     bad: list[Quarantined] = []
-    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path.name}, line {number}"
-        record, problem = _parse(line)
-        if problem:
-            bad.append(Quarantined(where, problem, {"line": line[:200].encode("utf-8", "replace").decode()}))
-        else:
-            records.append(record)
-            origin.append(where)
-    if not records and not bad:
+    for block in blocks(enumerate(lines, 1)):
+        records: list[dict[str, Any]] = []
+        for number, line in block:
+            if not line.strip():
+                continue
+            record, problem = _parse(line.removesuffix("\n"))
+            if problem:
+                shown = line.removesuffix("\n")[:200].encode("utf-8", "replace").decode()
+                bad.append(Quarantined(f"{path.name}, line {number}", problem, {"line": shown}))
+            else:
+                records.append(record)
+                numbers.append(number)
+        if records:
+            table.add(by_column(records), len(records))
+    if not numbers and not bad:
         raise DataError(f"File '{path}' is empty.")
-    if not records:
+    if not numbers:
         raise DataError(
             f"File '{path}': no line is a JSON object; the first problem: {bad[0].origin}: {bad[0].reason}."
         )
@@ -39,7 +45,8 @@ def read(path: Path, options: ReadOptions) -> Reading:
         findings.append(
             Finding("bad_rows", "warning", f"{len(bad)} lines of {path.name} are unreadable.", len(bad), first)
         )
-    return Reading(from_records(records, origin, path.parent), bad, findings)
+    origin = origins(f"{path.name}, line", numbers)
+    return Reading(Table(table.columns(), origin, root=path.parent), bad, findings)
 
 
 def _parse(line: str) -> tuple[dict[str, Any], str]:

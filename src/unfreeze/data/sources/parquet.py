@@ -8,27 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from unfreeze.data.manifest import Table
+from unfreeze.data.sequences import origins
 from unfreeze.data.sources._reading import Reading, ReadOptions, Source, is_table
 from unfreeze.data.sources._text import read_bytes
+from unfreeze.data.stored import BLOCK, Gathered
 from unfreeze.errors import DataError
 
 
 def read(path: Path, options: ReadOptions) -> Reading:
-    """All columns as Python values; class numbers become names where the file records them."""
+    """All columns as Python values, some rows at a time; class numbers become names where the file records them."""
     import pyarrow
     from pyarrow import parquet
 
     try:
         packed = path.name.lower().endswith(".gz")
-        content = parquet.read_table(io.BytesIO(read_bytes(path)) if packed else str(path))
+        with parquet.ParquetFile(io.BytesIO(read_bytes(path)) if packed else str(path)) as file:
+            schema = file.schema_arrow
+            classes = _class_names(schema.metadata or {})
+            wanted = {name: i for i, name in enumerate(schema.names) if name != "__index_level_0__"}
+            table = Gathered(wanted)
+            for batch in file.iter_batches(BLOCK):
+                table.add({name: _values(batch.column(i), classes.get(name)) for name, i in wanted.items()}, len(batch))
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"File '{path}' is not readable Parquet: {str(error).splitlines()[0]}") from error
-    names = _class_names(content.schema.metadata or {})
-    columns = {name: content.column(name).to_pylist() for name in content.column_names if name != "__index_level_0__"}
-    for name, classes in names.items():
-        if name in columns:
-            columns[name] = [class_name(value, classes) for value in columns[name]]
-    return Reading(Table(columns, [f"{path.name}, row {i + 1}" for i in range(content.num_rows)], root=path.parent))
+    return Reading(Table(table.columns(), origins(f"{path.name}, row", range(1, len(table) + 1)), root=path.parent))
+
+
+def _values(column: Any, classes: list[str] | None) -> list[Any]:
+    values: list[Any] = column.to_pylist()
+    return values if classes is None else [class_name(value, classes) for value in values]
 
 
 def class_name(value: Any, classes: list[str]) -> Any:

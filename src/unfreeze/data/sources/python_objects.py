@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from unfreeze.data.manifest import ImageRef, Table
+from unfreeze.data.sequences import origins
 from unfreeze.data.sources._reading import Reading, ReadOptions, Source, from_records, joined, split_name
 from unfreeze.errors import DataError
 
@@ -28,7 +29,7 @@ def _one(data: Any, options: ReadOptions, where: str) -> Reading:
 
         return read_source(data, options)
     table = _table(data)
-    table.origin = [f"{where} {i + 1}" for i in range(len(table))]
+    table.origin = origins(where, range(1, len(table) + 1))
     table.columns = {name: [_plain(value) for value in values] for name, values in table.columns.items()}
     return Reading(table)
 
@@ -51,7 +52,7 @@ def _columns(columns: dict[str, list[Any]]) -> Table:
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"Columns must have equal lengths; found {lengths}.")
-    return Table(columns, [""] * next(iter(lengths.values()), 0))
+    return Table({**columns}, [""] * next(iter(lengths.values()), 0))
 
 
 def _rows(rows: list[Any]) -> Table:
