@@ -46,6 +46,13 @@ def test_sentence_of_labels(tmp_path: Path) -> None:
     )
 
 
+def test_ten_of_ten_right_is_no_certainty_in_the_sentence(tmp_path: Path) -> None:
+    targets = torch.arange(10) % 2
+    made = context("classification", ["a", "b"], 9.0 * torch.eye(2)[targets], targets)
+    said = read(summary.render(write_run(tmp_path / "run", made))).all("p")[0].text.replace("\u00a0", " ")
+    assert "is right for 100.0 % of 10 test rows (95 % interval 72.2 % to 100.0 %)" in said
+
+
 def test_sentence_of_numbers(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", numbers())
     said = read(summary.render(run)).all("p")[0].text
