@@ -15,6 +15,7 @@ from unfreeze.data.corruptions import CORRUPTIONS, corruptions_of
 from unfreeze.data.corruptions._corruption import SEVERITIES, draw_for
 from unfreeze.data.corruptions._pixels import convolved, motion_kernel
 from unfreeze.data.corruptions.defocus_blur import disc
+from unfreeze.data.corruptions.frost import texture
 from unfreeze.data.corruptions.keyboard_typos import NEIGHBOURS
 from unfreeze.registry import Card
 
@@ -37,9 +38,9 @@ def picture(row: int, side: int = 64, channels: int = 3) -> NDArray[np.float32]:
     return np.clip(pixels + 0.02 * draw.standard_normal(pixels.shape), 0, 1).astype(np.float32)
 
 
-def test_there_are_at_least_twelve_of_the_fifteen_for_images() -> None:
-    source = "gaussian-noise shot-noise impulse-noise defocus-blur glass-blur motion-blur zoom-blur snow fog brightness"
-    assert {*source.split(), "contrast", "elastic", "pixelate", "jpeg"} <= set(IMAGES)
+def test_there_are_all_fifteen_for_images() -> None:
+    source = "gaussian-noise shot-noise impulse-noise defocus-blur glass-blur motion-blur zoom-blur snow frost fog"
+    assert {*source.split(), "brightness", "contrast", "elastic", "pixelate", "jpeg"} == set(IMAGES)
     assert len(TEXTS) >= 6
 
 
@@ -58,7 +59,8 @@ def test_distance_grows_with_severity(name: str, side: int) -> None:
 
     distances = [np.mean([distance(row, severity) for row in range(4)]) for severity in SEVERITIES]
     # Halving a picture loses less than taking six tenths of it, where its edges happen to fall between pixels.
-    slack = 0.9 if name == "pixelate" else 1.0
+    # And more frost first whitens the picture, then darkens what is left of it, as the source's shares do.
+    slack = 0.9 if name in ("pixelate", "frost") else 1.0
     assert all(weaker * slack < stronger for weaker, stronger in pairwise(distances))
     assert distances[-1] > 1.15 * distances[0]
     assert distances[2] > 0.01
@@ -168,3 +170,18 @@ def test_noise_has_the_strength_that_the_source_says() -> None:
     assert lost.mean() == pytest.approx(0.27, abs=0.02)
     shot = IMAGES["shot-noise"].apply(grey, 1, draw_for(0, "a", 0))
     assert shot.std() == pytest.approx((0.5 / 60) ** 0.5, rel=0.05)
+
+
+def test_frost_is_thicker_at_the_border_and_hides_more_of_the_picture() -> None:
+    ice = np.mean([texture(draw_for(0, "frost", row)) for row in range(8)], axis=0)
+    assert ice.min() >= 0
+    assert ice.max() <= 1
+    border = np.ones_like(ice, dtype=bool)
+    border[24:-24, 24:-24] = False
+    assert ice[border].mean() > ice[~border].mean() + 0.1
+    whole = picture(1, 64)
+    kept = [
+        np.corrcoef(IMAGES["frost"].apply(whole, severity, draw_for(0, "frost", 1)).ravel(), whole.ravel())[0, 1]
+        for severity in SEVERITIES
+    ]
+    assert all(weaker > stronger for weaker, stronger in pairwise(kept))

@@ -9,6 +9,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from unfreeze.data.manifest import Manifest
+from unfreeze.evaluation.intervals import with_intervals
 from unfreeze.tasks import TASKS
 from unfreeze.tasks._bootstrap import bootstrap
 
@@ -110,7 +111,7 @@ def test_intervals_hold_the_estimate_follow_the_seed_and_can_be_off(task: str) -
     scorer = scored(task, outputs, torch.randint(0, 2, shape, generator=generator), 3)
     found, metrics = scorer.intervals(100, 1), scorer.compute()  # type: ignore[attr-defined]
     assert found.keys() == metrics.keys()
-    for name in metrics.keys() - {"ece"}:  # resampled, ece is biased upwards
+    for name in metrics:
         assert found[name][0] <= metrics[name] <= found[name][1]
         assert found[name][0] < found[name][1]
     assert found == scorer.intervals(100, 1)  # type: ignore[attr-defined]
@@ -138,3 +139,40 @@ def test_intervals_cover_about_95_percent() -> None:
         low, high = bootstrap(rate, 100, 200, seed)["rate"]
         covered += low <= 0.7 <= high
     assert 0.88 <= covered / 200 <= 0.99
+
+
+@pytest.mark.parametrize("right", [10, 0])
+def test_ten_of_ten_rows_are_no_certainty(right: int) -> None:
+    """Every resample of rows that are all right is all right too; the interval is then that of Wilson."""
+    targets = torch.arange(10) % 2
+    given = targets if right else 1 - targets
+    found = with_intervals(scored("classification", 9.0 * torch.eye(2)[given], targets, 2), 200, 0)  # type: ignore[arg-type]
+    wanted = stats.binomtest(right, 10).proportion_ci(method="wilson")
+    for name in ("accuracy", "balanced_accuracy", "macro_f1"):
+        assert found[name]["value"] == right / 10
+        assert (found[name]["low"], found[name]["high"]) == pytest.approx((wanted.low, wanted.high), abs=1e-6)
+
+
+@pytest.mark.parametrize("right", [10, 0])
+def test_ten_of_ten_rows_with_all_labels_right_are_no_certainty(right: int) -> None:
+    targets = (torch.arange(30).reshape(10, 3) % 2).float()
+    outputs = (8 * targets - 4) * (1 if right else -1)
+    found = with_intervals(scored("multilabel", outputs, targets, 3), 200, 0)  # type: ignore[arg-type]
+    wanted = stats.binomtest(right, 10).proportion_ci(method="wilson")
+    for name in ("subset_accuracy", "micro_f1", "macro_f1"):
+        assert (found[name]["low"], found[name]["high"]) == pytest.approx((wanted.low, wanted.high), abs=1e-6)
+
+
+def test_a_rare_class_that_is_always_right_makes_balanced_accuracy_no_surer() -> None:
+    """Of 2 and 98 rows the mean of both recalls is as sure as one share of about 8 rows."""
+    targets = torch.tensor([0] * 2 + [1] * 98)
+    found = with_intervals(scored("classification", 9.0 * torch.eye(2)[targets], targets, 2), 50, 0)  # type: ignore[arg-type]
+    assert found["accuracy"]["low"] > 0.95
+    assert found["balanced_accuracy"]["low"] == pytest.approx(1 / (1 + 1.96**2 / 7.84), abs=0.01)
+
+
+def test_an_interval_that_follows_from_the_answer_stays_without_width() -> None:
+    """Always the same answer of two finds one class whole and the other never: balanced accuracy is 0.5, surely."""
+    outputs, targets = torch.tensor([[1.0, 0.0]]).repeat(40, 1), torch.arange(40) % 2
+    found = with_intervals(scored("classification", outputs, targets, 2), 100, 0)  # type: ignore[arg-type]
+    assert found["balanced_accuracy"] == {"value": 0.5, "low": 0.5, "high": 0.5}

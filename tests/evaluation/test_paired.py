@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from unfreeze.errors import RunError
-from unfreeze.evaluation.paired import Difference, compare, holm, match, read_predictions
+from unfreeze.evaluation.paired import Difference, chance_of_gain, compare, holm, match, read_predictions
 
 LABELS = ("a", "b", "c")
 
@@ -198,3 +199,67 @@ def test_holm_makes_several_tests_one() -> None:
     assert [round(each.p, 4) for each in found] == [0.09, 0.04, 0.09, 0.9]
     assert holm([]) == []
     assert math.isclose(holm([Difference(1, 0, 2, 0.04, 1)])[0].p, 0.04)
+
+
+def split(tmp_path: Path, better: int, worse: int, rows: int = 100) -> dict[str, Difference]:
+    """Two runs of which one is right on so many rows where the other is wrong, and the other way round."""
+    one, two = np.ones(rows, dtype=bool), np.ones(rows, dtype=bool)
+    two[:better] = False
+    one[better : better + worse] = False
+    return compare(read(tmp_path / "a", rows_of(one)), read(tmp_path / "b", rows_of(two))).differences
+
+
+@pytest.mark.parametrize(("better", "worse", "clear"), [(4, 0, False), (5, 0, False), (6, 0, True), (20, 2, True)])
+def test_shares_of_right_rows_are_told_apart_by_the_exact_test(
+    tmp_path: Path, better: int, worse: int, clear: bool
+) -> None:
+    found = split(tmp_path, better, worse)["accuracy"]
+    assert found.clear == clear
+    assert found.p == pytest.approx(binomtest(better, better + worse).pvalue)
+    assert found.value == pytest.approx((better - worse) / 100)
+    assert found.low < found.value < found.high
+    assert found.detectable >= 0.06, "fewer rows on which only one is right are never clear"
+
+
+def test_other_metrics_are_tested_by_swapping_answers(tmp_path: Path) -> None:
+    """Of four differing rows two ways of sixteen to deal them out are as far apart."""
+    few, many = split(tmp_path, 4, 0), split(tmp_path, 20, 2)
+    for name in ("balanced_accuracy", "macro_f1", "nll"):
+        assert not few[name].clear
+        assert few[name].p > 0.08
+        assert many[name].clear
+
+
+def test_gains_by_row_are_tested_exactly_or_by_their_signs() -> None:
+    assert chance_of_gain(np.array([1.0] * 4 + [0.0] * 96)) == pytest.approx(0.125)
+    assert chance_of_gain(np.array([1] * 20 + [-1] * 2)) == pytest.approx(binomtest(20, 22).pvalue)
+    assert chance_of_gain(np.zeros(5)) == 1.0
+    assert chance_of_gain(np.zeros(0)) == 1.0
+    draw = np.random.default_rng(0)
+    assert chance_of_gain(draw.normal(1.0, 1.0, 60)) < 0.01
+    # As often below 0.1 as that says, where there is no gain.
+    below = [chance_of_gain(draw.normal(0.0, 1.0, 30), seed, 199) < 0.1 for seed in range(200)]
+    assert np.mean(below) == pytest.approx(0.1, abs=0.07)
+
+
+def test_swaps_of_numbers_find_chance_as_often_as_they_say(tmp_path: Path) -> None:
+    clear = 0
+    for seed in range(40):
+        draw = np.random.default_rng(seed)
+        true = draw.normal(0, 1, 40)
+        sides = [
+            read_predictions(
+                written(
+                    tmp_path / name,
+                    [
+                        {"origin": str(row), "target": value, "prediction": value + draw.normal()}
+                        for row, value in enumerate(true)
+                    ],
+                ),
+                "regression",
+                (),
+            )
+            for name in "ab"
+        ]
+        clear += compare(*sides, resamples=99, seed=seed).differences["rmse"].clear
+    assert clear <= 6  # 2 expected; more than 6 has a probability of 0.003

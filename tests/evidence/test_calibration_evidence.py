@@ -155,7 +155,11 @@ def test_coverage_and_error_are_those_of_the_threshold(tmp_path: Path) -> None:
     assert [item for item in found["wished"] if item["threshold"] is not None]
     curve = found["curve"]
     assert [point["coverage"] for point in curve] == sorted(point["coverage"] for point in curve)
-    assert curve[-1] == {"coverage": 1.0, "error": pytest.approx(found["wrong"]["value"])}
+    assert (curve[-1]["coverage"], curve[-1]["error"]) == (1.0, pytest.approx(found["wrong"]["value"]))
+    ends = found["wrong"]["low"], found["wrong"]["high"]
+    assert (curve[-1]["low"], curve[-1]["high"]) == pytest.approx(ends, abs=0.01)
+    assert all(0 <= point["low"] <= point["error"] <= point["high"] <= 1 for point in curve)
+    assert curve[0]["high"] - curve[0]["low"] > 0, "the surest few, all right, are no proof"
     assert curve[0]["error"] < 0.5 * curve[-1]["error"]
     assert found["area"]["low"] < found["area"]["value"] < found["area"]["high"] < found["wrong"]["value"]
 
@@ -341,3 +345,17 @@ def test_without_calibration_there_is_nothing_to_abstain_by(home: Path, tmp_path
     assert set(bare.predict(TEXTS)[0]) == {"origin", "text", "prediction", "probabilities"}
     with pytest.raises(RunError, match="no calibration to abstain by"):
         bare.predict(TEXTS, error_rate=0.1)
+
+
+def test_the_calibration_error_has_one_interval_wherever_it_stands(tmp_path: Path) -> None:
+    """That of result.json is that of the diagram's evidence: both are less what noise adds to a sum of differences."""
+    from unfreeze.evaluation.intervals import with_intervals
+    from unfreeze.tasks import TASKS
+
+    made = context("classification", {"test": classes(300, 1.0, 1)}, tmp_path)
+    scorer = TASKS.get("classification").scorer(made.manifest)
+    scorer.update(made.outputs("test"), made.targets("test"))
+    resamples, seed = made.recipe.evaluation.bootstrap, made.recipe.seed
+    figure = with_intervals(scorer, resamples, seed)["ece"]
+    assert told(made)["splits"]["test"]["before"]["ece"] == pytest.approx(figure, abs=1e-5)
+    assert figure["low"] < figure["value"] < figure["high"]

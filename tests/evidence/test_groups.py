@@ -416,7 +416,26 @@ def test_a_change_of_the_gap_is_told_from_chance(name: str) -> None:
     context: Any = SimpleNamespace(recipe=SimpleNamespace(evaluation=SimpleNamespace(bootstrap=300), seed=0))
     before = np.arange(800), model(was), model(now)
     found = groups_evidence._change(context, ["a", "b", "c", "d"], groups, before, ["accuracy"])
+    groups_evidence.judge_changes([{"before": found}])
     assert found["gaps"]["accuracy"]["verdict"] == verdict
+
+
+def test_one_of_many_changes_that_chance_made_large_is_not_called_wider() -> None:
+    """Six figures of three columns are eighteen tests: one of them at p = 0.02 is what chance gives."""
+    change = {"value": 0.1, "low": 0.01, "high": 0.2}
+
+    def columns(smallest: float) -> list[dict[str, Any]]:
+        p = [smallest, *[0.5] * 17]
+        gaps = [{"change": change, "p": each} for each in p]
+        return [{"before": {"gaps": dict(enumerate(gaps[start : start + 6]))}} for start in (0, 6, 12)] + [{}]
+
+    for smallest, verdict in ((0.02, ""), (0.001, "wider")):
+        made = columns(smallest)
+        groups_evidence.judge_changes(made)
+        first = made[0]["before"]["gaps"][0]
+        assert first["verdict"] == verdict
+        assert first["p_adjusted"] == pytest.approx(18 * smallest)
+        assert made[1]["before"]["gaps"][0]["verdict"] == ""
 
 
 def test_pictures_and_numbers_have_groups_too(home: Path, tmp_path: Path) -> None:

@@ -192,17 +192,19 @@ def test_the_suite_is_that_of_corrupted_texts(texts: tuple[Run, Context]) -> Non
     capitals = [cell for cell in suite["cells"] if cell["corruption"] == "case"]
     assert next(cell for cell in capitals if cell["severity"] == 5)["changed"] == 1
     assert {cell["value"] for cell in capitals} == {suite["clean"]["value"]}
-    assert next(c for c in suite["corruptions"] if c["name"] == "case")["difference"] == {
-        "value": 0.0,
-        "low": 0.0,
-        "high": 0.0,
-    }
+    unharmed = next(c for c in suite["corruptions"] if c["name"] == "case")["difference"]
+    assert unharmed["value"] == 0
+    assert unharmed["high"] == -unharmed["low"] == pytest.approx(1.96**2 / (60 + 1.96**2), rel=1e-3), "of 60 rows"
+    for cell in suite["cells"]:
+        assert cell["low"] < cell["high"], "60 rows that are all alike are no certainty"
+        assert cell["low"] <= cell["value"] <= cell["high"]
     lost = next(c for c in suite["corruptions"] if c["name"] == "missing-letters")
     assert lost["difference"]["value"] < 0, "the words by which labels are told are no longer whole"
     values = [cell["value"] for cell in suite["cells"]]
     assert suite["mean"]["value"] == pytest.approx(np.mean(values))
     assert suite["difference"]["value"] == pytest.approx(np.mean(values) - suite["clean"]["value"])
     assert [item["severity"] for item in suite["distance"]] == [1, 2, 3, 4, 5]
+    assert all(item["low"] < item["auroc"] < item["high"] for item in suite["distance"])
 
 
 def test_a_short_time_is_kept_and_told(texts: tuple[Run, Context], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,6 +291,13 @@ def test_differences_of_the_same_rows_are_paired(texts: tuple[Run, Context]) -> 
     targets = torch.tensor([0, 1, 2] * 20)
     outputs = torch.nn.functional.one_hot(targets.roll(1).where(torch.arange(60) < 30, targets), 3).float()
     found = paired(context, [outputs, outputs * 2], targets)
-    assert found.mean([1], against=0) == {"value": 0.0, "low": 0.0, "high": 0.0}
-    alone = found.mean([0])
+    same, alone = found.mean([1], against=0), found.mean([0])
+    assert same["value"] == 0
+    assert 0 < same["high"] - same["low"] < 0.6 * (alone["high"] - alone["low"])
     assert alone["high"] - alone["low"] > 0.1
+    # Rows that are all right, or just one, are no certainty.
+    right = torch.nn.functional.one_hot(targets, 3).float()
+    sure = paired(context, [right, right], targets)
+    assert sure.mean([0])["low"] == pytest.approx(60 / (60 + 1.96**2), rel=1e-3)
+    assert sure.mean([0, 1])["low"] < 1
+    assert paired(context, [right[:1]], targets[:1]).mean([0]) == {"value": 1.0, "low": None, "high": None}

@@ -144,6 +144,6 @@ class Browser:
         path.write_bytes(base64.b64decode(answer["data"]))
         return path
 
-    def pdf(self) -> bytes:
-        """The page as it is printed."""
-        return base64.b64decode(self.call("Page.printToPDF", printBackground=True)["data"])
+    def pdf(self, background: bool = True) -> bytes:
+        """The page as it is printed; `background`: with colours behind words, which people have to ask for."""
+        return base64.b64decode(self.call("Page.printToPDF", printBackground=background)["data"])

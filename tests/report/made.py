@@ -172,8 +172,8 @@ def numbers(rows: int = 150, seed: int = 0, **more: Any) -> Any:
     return context("regression", (), outputs, targets, target_mean=100.0, target_scale=10.0, **more)
 
 
-def hostile(folder: Path) -> Run:
-    """A run in which everything that comes from outside carries markup."""
+def hostile(folder: Path, more: dict[str, Any] | None = None) -> Run:
+    """A run in which everything that comes from outside carries markup; `more` is further evidence by name."""
     bad = f"{SCRIPT}{IMAGE}"
     made = classes(
         60,
@@ -188,7 +188,10 @@ def hostile(folder: Path) -> Run:
     run = write_run(
         folder,
         made,
-        {"probe": {"split": "test", "rows": {}, "of": {}, "figures": {"accuracy": {"value": 0.5}}, "difference": None}},
+        {
+            "probe": {"split": "test", "rows": {}, "of": {}, "figures": {"accuracy": {"value": 0.5}}},
+            **(more or {}),
+        },
         method=bad,
         model={"name": bad, "family": bad},
         notes=[bad],

@@ -120,11 +120,16 @@ def _nothing_external(page: Page) -> None:
 def _described(page: Page) -> None:
     for each in page.all("th"):
         assert each.attributes.get("scope") in ("col", "row")
+        assert each.text.strip() or each.attributes["scope"] == "row", "a column without a name"
     for each in page.all("img"):
         assert each.attributes.get("alt", "").strip()
     for each in page.all("svg"):
         hidden = each.attributes.get("aria-hidden") == "true"
         assert hidden or (each.attributes.get("role") == "img" and each.attributes.get("aria-label"))
+    for each in page.elements:
+        if "scroll" in each.attributes.get("class", "").split() and "tabindex" in each.attributes:
+            assert each.attributes.get("role") == "group"
+            assert each.attributes.get("aria-label")
     assert len(page.all("summary")) == len(page.all("details"))
     assert len(page.all("caption")) == len(page.all("table")), "a table without a caption"
     for each in page.elements:

@@ -104,3 +104,12 @@ def test_without_a_check_that_is_said() -> None:
 def test_unit_of_the_effects() -> None:
     for task, unit in (("classification", "log-probability"), ("multilabel", "logit"), ("regression", "value")):
         assert f"the prediction's {unit} falls" in shown(texts([["a", 1.0]]), task).replace("&#x27;", "'")
+
+
+def test_a_picture_says_what_was_given_and_what_is_true() -> None:
+    found = pictures()
+    assert "predicted 3.000, true 2.500; and the same under its map" in shown(found)
+    found["examples"][0] |= {"prediction": HOSTILE, "target": ["a", "b"]}
+    alt = re.findall(r'alt="([^"]*)"', shown(found))[0]
+    assert "predicted &lt;script&gt;" in alt
+    assert "true a, b" in alt

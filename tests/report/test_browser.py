@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from browser import Browser, executable
 from made import classes, hostile, numbers, write_run
+from printed import text_of
 
 from unfreeze.report.comparing import write_comparison
 from unfreeze.report.page import write_report
@@ -122,13 +123,46 @@ def test_print(browser: Browser, pages: dict[str, Path], name: str) -> None:
     browser.open(pages[name], scheme="dark")
     pdf = browser.pdf()
     assert pdf.startswith(b"%PDF-")
-    assert 2 <= pdf.count(b"/Type /Page\n") <= 40
+    assert 2 <= pdf.count(b"/Type /Page\n") <= 60
     browser.call(
         "Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}]
     )
     assert browser.ask("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.ask("getComputedStyle(document.querySelector('nav')).display") == "none"
     browser.call("Emulation.setEmulatedMedia", media="", features=[])
+
+
+@pytest.mark.parametrize("name", ["text", "images"])
+def test_what_is_folded_away_is_printed(browser: Browser, pages: dict[str, Path], name: str) -> None:
+    browser.open(pages[name])
+    assert browser.ask("document.querySelectorAll('details[open]').length") == 0
+    assert browser.ask("document.querySelectorAll('details').length") > 5
+    printed = text_of(browser.pdf(background=False))
+    assert "Provenance" in printed, "text can be read off the paper"
+    for folded in ("gate_tolerance", "labelsasatable", "Theledger", "Thesameasatable"):
+        assert folded in printed
+    digest = browser.ask("[...document.querySelectorAll('details td code')].at(-1).textContent")
+    assert digest in printed, "the ledger's hashes"
+
+
+def test_words_keep_their_shade_and_notes_their_ground_on_paper(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["text"])
+    browser.call("Emulation.setEmulatedMedia", media="print", features=[])
+    for part in ("mark", ".note"):
+        assert browser.ask(f"getComputedStyle(document.querySelector('{part}')).printColorAdjust") == "exact"
+    browser.call("Emulation.setEmulatedMedia", media="", features=[])
+
+
+def test_shaded_words_are_known_without_colour(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["text"])
+    kinds = {
+        kind: browser.ask(f"getComputedStyle(document.querySelector('mark.{kind}')).textDecoration")
+        for kind in ("for", "against")
+        if browser.ask(f"!!document.querySelector('mark.{kind}')")
+    }
+    assert kinds
+    assert all("underline" in each for each in kinds.values())
+    assert len(set(kinds.values())) == len(kinds)
 
 
 def test_pictures_to_look_at(browser: Browser, pages: dict[str, Path], tmp_path: Path) -> None:

@@ -303,3 +303,30 @@ def test_figures_in_tables_stand_to_the_right() -> None:
         )
     )
     assert [each.attributes.get("class") for each in page.all("th", "td")[4:]] == [None, "number", "number", None]
+
+
+def test_only_wide_tables_take_the_focus() -> None:
+    """A picture and a narrow table do not scroll in a usual window: a stop there would be one for nothing."""
+    for markup in (bars([Bar("a", 1.0)], "Title"), table(["name", "rows"], [["a", 1]], "c")):
+        page = drawn(markup)
+        assert not [each for each in page.elements if "tabindex" in each.attributes]
+        assert not [each for each in page.all("div") if "aria-label" in each.attributes], "the name is told once"
+    wide = drawn(table([f"column {number}" for number in range(12)], [["0.5 (0.1 to 0.9)"] * 12], "c"))
+    (frame,) = [each for each in wide.elements if "tabindex" in each.attributes]
+    assert frame.attributes["role"] == "group"
+    assert frame.attributes["aria-label"]
+
+
+def test_every_column_has_a_name() -> None:
+    for markup in (
+        bars([Bar("a", 1.0, 0.5, 1.5)], "Title"),
+        heatmap([[1.0]], ["a"], ["b"], "Title"),
+        histogram([0, 1], [("", [1])], "Title", x="x"),
+    ):
+        assert all(each.text.strip() for each in drawn(markup).all("th"))
+
+
+def test_the_table_beside_a_heatmap_may_tell_more() -> None:
+    page = drawn(heatmap([[0.5]], ["a"], ["b"], "Title", texts=[["50 %"]], told=[["50 % (40 to 60)"]]))
+    assert [each.text for each in page.all("td")] == ["50 % (40 to 60)"]
+    assert "50 %" in [each.text for each in page.all("text")]

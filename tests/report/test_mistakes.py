@@ -98,3 +98,18 @@ def test_inputs_of_each_kind(tmp_path: Path) -> None:
     assert len(shown_input("long " * 5000, 10**6)["text"]) < 1000
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
     assert "cannot be" in shown_input(ImageRef(tmp_path / "broken.png"), 10**6)["unreadable"]
+
+
+def test_a_picture_says_what_was_given_and_what_is_true() -> None:
+    from unfreeze.report.sections.mistakes import shown_input as shown
+
+    encoded = thumbnail(Image.new("RGB", (4, 4)))
+    about = {"image": encoded, "origin": "a.png"}
+    cases = {
+        "the picture a.png, given &lt;b&gt;, true cat": {"prediction": "<b>", "target": "cat"},
+        "the picture a.png, given 3.000, true 2.500": {"prediction": 3.0, "target": 2.5, "error": 0.5},
+        "the picture a.png, missed cat, wrongly given dog": {"missed": [["cat", 0.1]], "added": [["dog", 0.9]]},
+        "the picture a.png, given cat, suggested dog": {"given": "cat", "suggested": "dog"},
+    }
+    for alt, example in cases.items():
+        assert f'alt="{alt}"' in shown({**about, **example})[0]

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from all_evidence import everything, mistakes, per_class
 from made import IMAGE, SCRIPT, classes, hostile, numbers, several, write_run
 from page import Page, check
 
@@ -22,6 +23,20 @@ from unfreeze.run import Run, open_run
 
 FAILED = "could not be made"
 
+ORDER = [
+    "Worst mistakes",
+    "Where the network looked",
+    "Labels that may be wrong",
+    "Data",
+    "How sure it is",
+    "On other data",
+    "What was kept of before",
+    "Groups and bias",
+    "What it cost",
+    "Provenance",
+]
+"""From what is wrong, over what the data are, to what it means elsewhere and what it cost."""
+
 
 @pytest.mark.parametrize("fixture", ["text_run", "image_run"])
 def test_whole_run(fixture: str, request: pytest.FixtureRequest) -> None:
@@ -30,7 +45,9 @@ def test_whole_run(fixture: str, request: pytest.FixtureRequest) -> None:
     assert FAILED not in page.text
     wanted = ["Summary", "Beside simpler alternatives", "Learning curves", "Layers", "Labels and errors"]
     assert [title for title in page.headings if title in wanted] == wanted
-    assert page.headings[-2:] == ["Data", "Provenance"]
+    assert [title for title in page.headings if title in ORDER] == [title for title in ORDER if title in page.headings]
+    assert {"Worst mistakes", "Where the network looked", "Data", "How sure it is"} <= set(page.headings)
+    assert page.headings[-2:] == ["What it cost", "Provenance"]
     accuracy = run.result["test"]["accuracy"]["value"]
     assert f"{100 * accuracy:.1f}\u00a0%" in page.text
     assert len(page.source) < 1_000_000
@@ -77,6 +94,29 @@ def test_run_without_test_split(tmp_path: Path) -> None:
     assert "There is no test split" in page.text
 
 
+def without_rows(folder: Path) -> Run:
+    """A run of which all rows were for training."""
+    run = write_run(folder, classes(), test={}, validation={}, baseline={"name": "majority class", "test": {}})
+    shutil.rmtree(folder / "evidence")
+    return changed(run, rows={"train": 100, "validation": 0, "test": 0})
+
+
+def changed(run: Run, **values: object) -> Run:
+    path = run.path / "result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    return open_run(run.path)
+
+
+def test_run_without_any_row_to_judge_by(tmp_path: Path) -> None:
+    page = check(report(without_rows(tmp_path / "run")))
+    assert FAILED not in page.text
+    assert "No rows were held back: nothing can be said of how well it does on others." in page.text
+    assert "one of 3 labels and learned from 100 rows" in page.text
+    for untrue in ("0 validation rows", "tested on 0", "best epoch was chosen", "read once", "There is no test split"):
+        assert untrue not in page.text
+    assert "–." not in page.text
+
+
 def test_unfinished_run_has_no_report(text_run: Run, tmp_path: Path) -> None:
     moved = tmp_path / "unfinished"
     shutil.copytree(text_run.path, moved, ignore=shutil.ignore_patterns("model", "gate", "result.json"))
@@ -101,6 +141,20 @@ def test_nothing_from_data_is_markup(tmp_path: Path) -> None:
     assert page.text.count(SCRIPT) > 50
 
 
+def test_nothing_from_data_is_markup_in_any_kind_of_evidence(tmp_path: Path) -> None:
+    bad = f"{SCRIPT}{IMAGE}"
+    labels = [f"a{SCRIPT}", f"b{IMAGE}", "c' onmouseover='x"]
+    source = report(hostile(tmp_path / "run", everything(bad, labels)))
+    page = check(source)
+    assert FAILED not in page.text
+    assert [title for title in page.headings if title in ORDER] == ORDER
+    for planted in (SCRIPT, IMAGE, bad):
+        assert planted not in source
+    for name in ("attention", "labels", "groups", "shift", "forgetting", "wise-ft", "layers", "out-of-distribution"):
+        (section,) = [each for each in page.all("section") if each.attributes["id"] == name]
+        assert SCRIPT in section.text, f"{name} does not show what data say"
+
+
 def test_policy_forbids_everything_but_the_own_style(text_run: Run) -> None:
     page = Page((text_run.path / "report.html").read_text(encoding="utf-8"))
     policy = next(each.attributes for each in page.all("meta") if "http-equiv" in each.attributes)
@@ -117,13 +171,27 @@ def test_policy_forbids_everything_but_the_own_style(text_run: Run) -> None:
     assert first == ["html", "head", "meta", "meta"], "the policy stands before everything that it governs"
 
 
-def test_stays_small_with_a_thousand_labels(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pictures", [False, True])
+def test_stays_small_with_many_rows_labels_and_all_evidence(pictures: bool, tmp_path: Path) -> None:
+    """100,000 test rows and 1,000 labels, with every kind of evidence as large as it gets."""
     labels = [f"a rather long name of a label, number {number}" for number in range(1000)]
-    run = write_run(tmp_path / "run", classes(6000, labels, inputs=["word " * 400] * 6000))
+    text = "word " * 139
+    more = {
+        **everything(text, labels, pictures),
+        "per-class": per_class(labels, 100_000),
+        "mistakes": mistakes(text, labels, 100_000, pictures),
+    }
+    made = classes(2000, labels, modality="image" if pictures else "text", quarantined=20_000)
+    run = write_run(tmp_path / "run", made, more, rows={"train": 900_000, "validation": 50_000, "test": 100_000})
+    left_out = json.dumps({"origin": text, "reason": f"{text}: no label", "row": {}}) + "\n"
+    (run.path / "quarantine.jsonl").write_text(left_out * 20_000)
     source = report(run)
-    check(source)
-    assert len(source.encode()) < 2_000_000
-    assert sum(file.stat().st_size for file in (run.path / "evidence").iterdir()) < 1_500_000
+    page = check(source)
+    assert FAILED not in page.text
+    assert [title for title in page.headings if title in ORDER] == ORDER
+    assert "100,000 test rows" in page.text
+    assert len(source.encode()) < 5_000_000
+    assert sum(file.stat().st_size for file in (run.path / "evidence").iterdir()) < 5_000_000
     assert "Confusion matrix" not in source
 
 

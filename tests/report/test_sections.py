@@ -46,6 +46,13 @@ def test_sentence_of_labels(tmp_path: Path) -> None:
     )
 
 
+def test_ten_of_ten_right_is_no_certainty_in_the_sentence(tmp_path: Path) -> None:
+    targets = torch.arange(10) % 2
+    made = context("classification", ["a", "b"], 9.0 * torch.eye(2)[targets], targets)
+    said = read(summary.render(write_run(tmp_path / "run", made))).all("p")[0].text.replace("\u00a0", " ")
+    assert "is right for 100.0 % of 10 test rows (95 % interval 72.2 % to 100.0 %)" in said
+
+
 def test_sentence_of_numbers(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", numbers())
     said = read(summary.render(run)).all("p")[0].text
@@ -123,6 +130,7 @@ def probed(difference: dict[str, float]) -> dict[str, object]:
     [
         (0.02, 0.2, "good", "more than chance explains"),
         (-0.05, 0.2, "warning", "holds zero"),
+        (-0.05, 0.2, "warning", "A true gain of 18 percentage points would be found"),
         (-0.3, -0.1, "bad", "behind"),
     ],
 )
@@ -136,6 +144,16 @@ def test_gain_over_the_probe(low: float, high: float, kind: str, words: str, tmp
     assert "50 of 100 train rows" in page.text
     bars = [each.text for each in page.all("text")]
     assert {"this model", "linear probe", "majority class"} <= set(bars)
+
+
+def test_a_gain_that_the_exact_test_leaves_to_chance_is_no_gain(tmp_path: Path) -> None:
+    more = probed({"value": 0.04, "low": 0.01, "high": 0.08, "p": 0.125, "detectable": 0.06})
+    run = write_run(tmp_path / "run", classes(), more)
+    page = read(comparison.render(run))
+    assert "more than chance explains" not in page.text
+    assert "chance explains so few differing rows" in page.text
+    assert "A true gain of 6.0 percentage points" in page.text
+    assert any(kind == "warning" and "as well, as far as these rows tell" in text for kind, text in kinds(run))
 
 
 def test_scratch_is_shown_where_it_was_measured(tmp_path: Path) -> None:
@@ -212,6 +230,11 @@ def test_stack_is_drawn_from_the_head_down(tmp_path: Path) -> None:
     assert len(bars) == 2, "the head was new: how far it moved from random weights says nothing"
     assert bars[0] > 20 * bars[1]
     assert "new" in [each.text for each in page.all("text")]
+    dots = [float(each.attributes["cx"]) for each in page.all("circle")]
+    assert len(dots) == 2, "CKA is drawn where it was measured"
+    assert dots[1] > dots[0], "the stem below is more alike than the head"
+    told = [each.text for each in page.all("text")]
+    assert {"alike (CKA)", "0.50", "1.00"} <= set(told)
     assert "25.0\u00a0%" in page.text
     assert "1.00 (0.90 to 1.00)" in page.text
 

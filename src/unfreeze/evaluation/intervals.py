@@ -1,4 +1,4 @@
-"""How sure a figure is: each metric with its bootstrap interval."""
+"""How sure a figure is: each metric with its interval."""
 
 from __future__ import annotations
 

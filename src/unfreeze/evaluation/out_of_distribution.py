@@ -187,10 +187,15 @@ def _nearest(points: Tensor, centres: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------- telling apart
 
 
-def separation(usual: Floats, other: Floats) -> dict[str, float | None]:
+def separation(usual: Floats, other: Floats, entries: int | None = None) -> dict[str, float | None]:
     """AUROC: the probability that a row of another set lies further away than a usual one, with its 95 % interval.
 
     The interval is that of Hanley & McNeil 1982, doi:10.1148/radiology.143.1.7063747; 0.5 tells nothing apart.
+
+    Parameters
+    ----------
+    entries : int, optional
+        How many of the others are independent, where rows stand there several times; None: all.
     """
     if not len(usual) or not len(other):
         return {"value": None, "low": None, "high": None}
@@ -199,8 +204,9 @@ def separation(usual: Floats, other: Floats) -> dict[str, float | None]:
     upto = np.searchsorted(ordered, other, side="right")
     area = float((below + upto).mean() / 2 / len(usual))
     one, two = area / (2 - area), 2 * area**2 / (1 + area)
-    variance = (area * (1 - area) + (len(other) - 1) * (one - area**2) + (len(usual) - 1) * (two - area**2)) / (
-        len(usual) * len(other)
+    count = len(other) if entries is None else entries
+    variance = (area * (1 - area) + (count - 1) * (one - area**2) + (len(usual) - 1) * (two - area**2)) / (
+        len(usual) * count
     )
     reach = 1.96 * max(variance, 0.0) ** 0.5
     return {"value": area, "low": max(0.0, area - reach), "high": min(1.0, area + reach)}

@@ -1,7 +1,11 @@
-"""Whether two runs differ by more than chance: a paired bootstrap over the test rows that both were scored on.
+"""Whether two runs differ by more than chance, on the test rows that both were scored on.
 
-The same resampled rows are given to both runs, so that what makes rows easy or hard for either cancels out (Efron and
-Tibshirani 1993; for such comparisons: Koehn 2004; Berg-Kirkpatrick, Burkett and Klein 2012).
+Intervals are those of a paired bootstrap: the same resampled rows are given to both runs, so that what makes rows easy
+or hard for either cancels out (Efron and Tibshirani 1993; for such comparisons: Koehn 2004; Berg-Kirkpatrick, Burkett
+and Klein 2012). What chance explains is asked of a test that is exact for few rows too, where a bootstrap sees too
+little doubt: of shares of right rows the binomial test of the rows on which the runs differ (McNemar 1947), of other
+metrics the swapping of the two answers of each row at random (Noreen 1989; Dror et al. 2018,
+doi:10.18653/v1/P18-1128).
 """
 
 from __future__ import annotations
@@ -28,6 +32,13 @@ RESAMPLES = 1000
 LEVEL = 0.05
 POWERED = 1.959964 + 0.841621
 """Standard errors by which two runs must differ truly for the difference to be found four times out of five."""
+
+FEWEST_DIFFERING = 6
+"""Rows on which runs differ, all in favour of one, below which no exact test says more than chance: 2 / 2⁶ < 0.05."""
+
+LEAST_SWAPS = 199
+SWAPPED_ROWS = 50_000_000
+"""Rows times swaps, about, that a test looks at; never fewer swaps than the first, of which p can be 0.005."""
 
 
 @dataclass(frozen=True)
@@ -211,9 +222,10 @@ def compare(first: Predictions, second: Predictions, resamples: int = RESAMPLES,
     left, right = left[same], right[same]
     differences: dict[str, Difference] = {}
     if len(left):
-        one, two = _statistics(first, left), _statistics(second, right, first.labels)
-        for (a, draws, largest), (b, _, _) in zip(one, two, strict=True):
-            differences |= _differences(_minus(a, b), len(left), min(resamples, draws or resamples), seed, largest)
+        columns = _stacked(first, second, left, right)
+        exact = _exact(first.task, columns, len(left))
+        for both in _both(first, columns, len(left), resamples):
+            differences |= _differences(both, exact, seed)
     lost = changed + len(left)
     return Paired(len(left), len(first) - lost, len(second) - lost, changed, differences)
 
@@ -230,53 +242,145 @@ def holm(pairs: Sequence[Difference]) -> list[Difference]:
     ]
 
 
-def _minus(first: Statistic, second: Statistic) -> Statistic:
-    def statistic(drawn: Rows) -> dict[str, float]:
-        one, two = first(drawn), second(drawn)
+def exact_p(better: int, worse: int) -> float:
+    """How often chance alone splits so many differing rows as unevenly, two-sided.
+
+    The exact binomial form of McNemar's test (1947); rows on which both are right, or both wrong, tell nothing.
+
+    Parameters
+    ----------
+    better, worse : int
+        Rows that only the first has right, and rows that only the second has right.
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0
+
+
+def chance_of_gain(gain: Array, seed: int = 0, draws: int = RESAMPLES) -> float:
+    """How often chance alone gives a mean gain as large, two-sided, where either run is as likely to be ahead in a row.
+
+    Parameters
+    ----------
+    gain : array of shape (rows,)
+        How much better the first is than the second in each row. Of 1, 0 and -1 the test is exact (`exact_p`); of
+        other numbers signs are flipped at random (Fisher's randomisation test).
+    """
+    gain = np.asarray(gain, dtype=np.float64)
+    gain = gain[gain != 0]
+    if not len(gain):
+        return 1.0
+    if np.all(np.abs(gain) == 1):
+        return exact_p(int((gain > 0).sum()), int((gain < 0).sum()))
+    draw, beyond = np.random.default_rng(seed), 0
+    least = abs(float(gain.sum())) - 1e-9 * float(np.abs(gain).sum())  # sums in another order may differ by rounding
+    for _ in range(draws):
+        flipped = gain[draw.random(len(gain)) < 0.5].sum()
+        beyond += abs(float(gain.sum() - 2 * flipped)) >= least
+    return (beyond + 1) / (draws + 1)
+
+
+@dataclass(frozen=True)
+class _Both:
+    """Metrics of rows of both runs, of which the first's stand before the second's.
+
+    Parameters
+    ----------
+    statistic : callable (places from 0 to 2 · rows) -> metrics by name
+    rows : int
+        Of each run.
+    draws : int
+        Resamples, and swaps.
+    largest : int
+        Rows that a resample draws at most.
+    """
+
+    statistic: Statistic
+    rows: int
+    draws: int
+    largest: int
+
+    def difference(self, drawn: Rows) -> dict[str, float]:
+        """First minus second on the same rows."""
+        return self._minus(drawn, drawn + self.rows)
+
+    def swapped(self, swap: Array) -> dict[str, float]:
+        """First minus second where some rows were given to the other run."""
+        places = np.arange(self.rows)
+        return self._minus(places + self.rows * swap, places + self.rows * ~swap)
+
+    def _minus(self, mine: Rows, others: Rows) -> dict[str, float]:
+        one, two = self.statistic(mine), self.statistic(others)
         return {name: one[name] - two[name] for name in one}
 
-    return statistic
+
+def _differences(both: _Both, exact: Mapping[str, float], seed: int) -> dict[str, Difference]:
+    values = both.difference(np.arange(both.rows))
+    values = {name: value for name, value in values.items() if math.isfinite(value)}
+    draws = resampled(both.difference, both.rows, both.draws, seed, both.largest)
+    p = {**_swaps(both, {name: value for name, value in values.items() if name not in exact}, seed), **exact}
+    least = dict.fromkeys(exact, FEWEST_DIFFERING / both.rows)
+    return {name: _difference(value, draws.get(name), p[name], least.get(name, 0.0)) for name, value in values.items()}
 
 
-def _differences(statistic: Statistic, rows: int, resamples: int, seed: int, largest: int) -> dict[str, Difference]:
-    values = statistic(np.arange(rows))
-    draws = resampled(statistic, rows, resamples, seed, largest)
-    return {name: _difference(value, draws.get(name)) for name, value in values.items() if math.isfinite(value)}
-
-
-def _difference(value: float, draws: Array | None) -> Difference:
+def _difference(value: float, draws: Array | None, p: float, least: float) -> Difference:
     finite = draws[np.isfinite(draws)] if draws is not None else np.zeros(0)
     if len(finite) < 2:
         return Difference(value, math.nan, math.nan, 1.0, math.nan)
     low, high = (float(each) for each in np.percentile(finite, [2.5, 97.5]))
-    beyond = min(int((finite <= 0).sum()), int((finite >= 0).sum()))
-    p = min(1.0, 2 * (beyond + 1) / (len(finite) + 1))
-    return Difference(value, low, high, p, POWERED * float(finite.std(ddof=1)))
+    return Difference(value, low, high, p, max(least, POWERED * float(finite.std(ddof=1))))
 
 
-def _statistics(
-    side: Predictions, rows: Array, labels: Sequence[str] | None = None
-) -> list[tuple[Statistic, int | None, int]]:
-    """The task's metrics over some rows as functions of resampled places; how many resamples, and how large, at most.
+def _swaps(both: _Both, values: Mapping[str, float], seed: int) -> dict[str, float]:
+    """How often metrics differ as much where each row's two answers are dealt to the runs at random."""
+    if not values:
+        return {}
+    draw = np.random.default_rng(seed)
+    draws = min(both.draws, max(LEAST_SWAPS, SWAPPED_ROWS // both.rows))
+    beyond, counted = dict.fromkeys(values, 0), dict.fromkeys(values, 0)
+    for _ in range(draws):
+        found = both.swapped(draw.random(both.rows) < 0.5)
+        for name, value in values.items():
+            if math.isfinite(found[name]):
+                counted[name] += 1
+                beyond[name] += abs(found[name]) >= abs(value) * (1 - 1e-9) - 1e-12
+    return {name: (beyond[name] + 1) / (counted[name] + 1) for name in values}
 
-    `labels` is the order of labels that both sides share.
-    """
-    columns = {name: column[rows] for name, column in side.columns.items()}
-    order = None if labels is None else np.array([side.labels.index(label) for label in labels], dtype=np.intp)
+
+def _exact(task: str, columns: Mapping[str, Array], rows: int) -> dict[str, float]:
+    """The exact p of the metric that is a share of right rows."""
+    if task == "regression":
+        return {}
+    right = columns["true"] == columns["predicted"]
+    right = right.all(axis=1) if right.ndim > 1 else right
+    one, two = right[:rows], right[rows:]
+    p = exact_p(int((one & ~two).sum()), int((two & ~one).sum()))
+    return {"accuracy" if task == "classification" else "subset_accuracy": p}
+
+
+def _stacked(first: Predictions, second: Predictions, left: Array, right: Array) -> dict[str, Array]:
+    """The rows of the first, then those of the second, in the first's order of labels."""
+    mine = {name: column[left] for name, column in first.columns.items()}
+    others = {name: column[right] for name, column in second.columns.items()}
+    order = np.array([second.labels.index(label) for label in first.labels], dtype=np.intp)
+    if first.task == "classification":
+        place = np.argsort(order)
+        others |= {name: place[others[name]] for name in ("true", "predicted")}
+    elif first.task == "multilabel":
+        others = {name: column[:, order] for name, column in others.items()}
+    return {name: np.concatenate([mine[name], others[name]]) for name in mine}
+
+
+def _both(side: Predictions, columns: Mapping[str, Array], rows: int, resamples: int) -> list[_Both]:
+    """The task's metrics as functions of places among the stacked rows; how many draws, and how large, at most."""
     if side.task == "regression":
-        return [(_of_numbers(columns), None, 100_000)]
+        return [_Both(_of_numbers(columns, rows), rows, resamples, 100_000)]
     if side.task == "classification":
-        if order is not None:
-            place = np.argsort(order)
-            columns |= {name: place[columns[name]] for name in ("true", "predicted")}
-        return [(_of_classes(columns, len(side.labels)), None, 100_000)]
-    if order is not None:
-        columns = {name: column[:, order] for name, column in columns.items()}
-    cells = max(1, columns["true"].size)
-    fewer = max(50, min(400, PRECISION_CELLS // (2 * cells)))
+        return [_Both(_of_classes(columns, len(side.labels)), rows, resamples, 100_000)]
+    fewer = max(LEAST_SWAPS, min(400, PRECISION_CELLS // (2 * max(1, columns["true"].size))))
     return [
-        (_of_labels(columns), None, max(1000, LARGEST // max(1, len(side.labels)))),
-        (_precision(columns), fewer, 100_000),
+        _Both(_of_labels(columns), rows, resamples, max(1000, LARGEST // max(1, len(side.labels)))),
+        _Both(_precision(columns), rows, min(resamples, fewer), 100_000),
     ]
 
 
@@ -307,11 +411,14 @@ def _precision(columns: Mapping[str, Array]) -> Statistic:
     return statistic
 
 
-def _of_numbers(columns: Mapping[str, Array]) -> Statistic:
+def _of_numbers(columns: Mapping[str, Array], rows: int) -> Statistic:
+    """Ranks are those within each run, taken once."""
     from scipy.stats import rankdata
 
     true, predicted = columns["true"].astype(np.float64), columns["predicted"].astype(np.float64)
-    true_ranks, predicted_ranks = rankdata(true), rankdata(predicted)
+    true_ranks, predicted_ranks = (
+        np.concatenate([rankdata(values[:rows]), rankdata(values[rows:])]) for values in (true, predicted)
+    )
 
     def statistic(drawn: Rows) -> dict[str, float]:
         return number_metrics(true[drawn], predicted[drawn], true_ranks[drawn], predicted_ranks[drawn])

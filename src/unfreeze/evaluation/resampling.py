@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from unfreeze.tasks._bootstrap import LARGEST
+from unfreeze.tasks._bootstrap import LARGEST, unbiased, wilson_ends
 
 Array: TypeAlias = NDArray[np.float64]
 Statistic: TypeAlias = Callable[[Array], Array]
@@ -62,9 +62,11 @@ class Resampled:
         drawn = drawn[np.isfinite(drawn)]
         if not len(drawn) or not np.isfinite(value):
             return {"value": value, "low": None, "high": None}
+        if self.shrink < 1:
+            drawn = value + (drawn - value) * self.shrink
         if biased:
-            drawn = np.maximum(drawn - (drawn.mean() - value), 0.0)
-        low, high = (value + (float(edge) - value) * self.shrink for edge in np.percentile(drawn, [2.5, 97.5]))
+            drawn = unbiased(drawn, value)
+        low, high = map(float, np.percentile(drawn, [2.5, 97.5]))
         return {"value": value, "low": low, "high": high}
 
 
@@ -76,9 +78,7 @@ def widened(figure: dict[str, float | None], entries: float) -> dict[str, float 
     share = figure["value"]
     if share is None or not np.isfinite(share) or entries <= 0 or figure["low"] is None or figure["high"] is None:
         return figure
-    spread = 1.96**2 / entries
-    middle, reach = share + spread / 2, (spread * (share * (1 - share) + spread / 4)) ** 0.5
-    low, high = (middle - reach) / (1 + spread), (middle + reach) / (1 + spread)
+    low, high = wilson_ends(share, entries)
     return {"value": share, "low": max(0.0, min(low, figure["low"])), "high": min(1.0, max(high, figure["high"]))}
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from unfreeze.evaluation.calibration import Step
 from unfreeze.evaluation.resampling import resample, widened
+from unfreeze.tasks._bootstrap import wilson_ends
 
 Floats: TypeAlias = NDArray[np.float64]
 Answers: TypeAlias = tuple[Floats, NDArray[np.bool_]]
@@ -50,9 +51,15 @@ def abstention(
         "wrong": wrong,
         "lowest_rate": steps[-1].rate,
         "area": _area(confidence, right, resamples, seed),
-        "curve": [{"coverage": float((place + 1) / len(order)), "error": float(errors[place])} for place in places],
+        "curve": [_point(int(place) + 1, len(order), float(errors[place])) for place in places],
         "wished": _wished(rates, steps, sure.get("test"), resamples, seed),
     }
+
+
+def _point(answers: int, rows: int, error: float) -> dict[str, float]:
+    """The error among so many answers, with its 95 % interval (Wilson 1927)."""
+    low, high = wilson_ends(error, answers)
+    return {"coverage": answers / rows, "error": error, "low": low, "high": high}
 
 
 def _wished(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from unfreeze.evidence._measures import MEASURES, MOST_CELLS, Figures, Rows
 from unfreeze.evidence.per_class import wilson
+from unfreeze.tasks._bootstrap import BIASED, unbiased
 
 Array = NDArray[Any]
 
@@ -155,7 +156,14 @@ class Told:
         if name in self.shares:
             value, low, high = self.shares[name][place]
             return {"value": _plain(value), "low": _plain(low), "high": _plain(high)}
-        return figure(self.estimate[name][place], self.draws[name][:, place] if name in self.draws else None)
+        return figure(self.estimate[name][place], self._drawn(name, place))
+
+    def _drawn(self, name: str, place: int) -> Array | None:
+        """A group's draws of a figure, those of a calibration error less what noise adds to it."""
+        if name not in self.draws:
+            return None
+        values = self.draws[name][:, place]
+        return unbiased(values, float(self.estimate[name][place])) if name in BIASED else values
 
     def difference(self, name: str, one: int, other: int) -> dict[str, float | None]:
         """How much more the first group has than the second, with its 95 % interval.
@@ -168,7 +176,8 @@ class Told:
             (a, low_a, high_a), (b, low_b, high_b) = self.shares[name][one], self.shares[name][other]
             below, above = np.hypot(a - low_a, high_b - b), np.hypot(high_a - a, b - low_b)
             return {"value": _plain(value), "low": _plain(value - below), "high": _plain(value + above)}
-        return figure(value, self.draws[name][:, one] - self.draws[name][:, other] if name in self.draws else None)
+        mine, others = self._drawn(name, one), self._drawn(name, other)
+        return figure(value, None if mine is None or others is None else mine - others)
 
     def gap(self, name: str) -> dict[str, Any] | None:
         """Between which groups a figure differs most, by how much, and their quotient; None for fewer than two groups.

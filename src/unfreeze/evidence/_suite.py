@@ -159,11 +159,11 @@ def _figures(context: Context, reference: Reference | None, rows: list[int], cel
                 "corruption": cell.name,
                 "severity": cell.severity,
                 "changed": cell.changed,
-                "value": float(found.values[place]),
+                **found.mean([place]),
             }
             for place, cell in enumerate(cells, 1)
         ],
-        "distance": _by_severity(usual(context, reference), cells) if reference is not None else [],
+        "distance": _by_severity(usual(context, reference), cells, len(rows)) if reference is not None else [],
     }
 
 
@@ -171,12 +171,16 @@ def _names(cells: Sequence[Cell]) -> list[str]:
     return sorted({cell.name for cell in cells})
 
 
-def _by_severity(within: NDArray[np.float64], cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """How well corrupted rows are told from usual ones, all corruptions of a severity together."""
+def _by_severity(within: NDArray[np.float64], cells: Sequence[Cell], rows: int) -> list[dict[str, Any]]:
+    """How well corrupted rows are told from usual ones, all corruptions of a severity together.
+
+    A row stands there once for each corruption, so that intervals are those of so many rows and no more.
+    """
     found = []
     for severity in sorted({cell.severity for cell in cells}):
         there = [cell.distances for cell in cells if cell.severity == severity and cell.distances is not None]
-        found.append({"severity": severity, "auroc": separation(within, np.concatenate(there))["value"]})
+        told = separation(within, np.concatenate(there), rows)
+        found.append({"severity": severity, "auroc": told["value"], "low": told["low"], "high": told["high"]})
     return found
 
 

@@ -61,6 +61,9 @@ SHARE = 0.4
 
 UNEVEN = 5
 
+LEVEL = 0.05
+"""Of the tests, all together."""
+
 
 def collect(context: Context) -> dict[str, Any] | None:
     """Figures of each group of each slice on the split that is reported on; None without slices."""
@@ -74,6 +77,7 @@ def collect(context: Context) -> dict[str, Any] | None:
     tested = [gap for column in columns for gap in column["gaps"].values() if "p" in gap]
     for gap, adjusted in zip(tested, holm([gap["p"] for gap in tested]), strict=True):
         gap["p_adjusted"] = adjusted
+    judge_changes(columns)
     found: dict[str, Any] = {
         "split": split,
         "rows": len(rows),
@@ -216,7 +220,7 @@ def _change(
     """The widest gap before and after, on the same rows and in the same resamples, and how it changed.
 
     A model that is more often wrong has wider gaps by chance alone. So a change counts only where it is also larger
-    than what groups dealt out at random, the same ones before and after, show.
+    than what groups dealt out at random, the same ones before and after, show; see `judge_changes`.
     """
     judged, probe, run = before
     mine, count = groups[judged], len(names)
@@ -236,20 +240,31 @@ def _change(
         change = figure(now - was, None if after is None else after - before_)
         by_chance = dealt[key][1] - dealt[key][0]
         p = (1 + int((np.abs(by_chance) >= abs(now - was) - 1e-12).sum())) / (1 + PERMUTED)
-        low, high = change["low"], change["high"]
-        sure = number and low is not None and high is not None and low * high > 0 and p < 0.05
         gaps[key] = {
             "before": figure(was, before_),
             "after": figure(now, after),
             "change": change,
             "p": p,
-            "verdict": ("wider" if now > was else "narrower") if sure else "",
         }
     figures = {
         name: {key: [_or_none(values[place]) for values in points[key]] for key in keys}
         for place, name in enumerate(names)
     }
     return {"rows": len(judged), "gaps": gaps, "groups": figures}
+
+
+def judge_changes(columns: Sequence[dict[str, Any]]) -> None:
+    """Write into each change of a gap whether it is wider or narrower by more than chance explains.
+
+    Its interval must not hold zero, and its p, adjusted for the number of changes that are looked at (Holm), must be
+    below 0.05: the one of many that chance made large is not called so.
+    """
+    changes = [gap for column in columns for gap in column.get("before", {}).get("gaps", {}).values()]
+    for gap, adjusted in zip(changes, holm([gap["p"] for gap in changes]), strict=True):
+        low, high = gap["change"]["low"], gap["change"]["high"]
+        sure = low is not None and high is not None and low * high > 0 and adjusted < LEVEL
+        gap["p_adjusted"] = adjusted
+        gap["verdict"] = ("wider" if gap["change"]["value"] > 0 else "narrower") if sure else ""
 
 
 def _spreads(

@@ -23,6 +23,7 @@ from unfreeze.evidence._evidence import Evidence
 from unfreeze.evidence._paired import Paired, paired
 from unfreeze.evidence._reading import affordable, in_order, names_of, outputs_and_features
 from unfreeze.registry import Card
+from unfreeze.tasks._bootstrap import SHARES, wilson_ends
 from unfreeze.train.interpolation import Interpolation
 
 SHARE = 0.4
@@ -49,9 +50,17 @@ def collect(context: Context) -> dict[str, Any] | None:
         "alpha": hook.taken,
         "fixed": hook.alpha is not None,
         "validated": context.job.validation is not None,
-        "curve": [{"alpha": alpha, "validation": known.get(alpha)} for alpha in alphas],
+        "curve": [{"alpha": alpha, **_validated(context, metric, known.get(alpha))} for alpha in alphas],
         "sets": told,
     }
+
+
+def _validated(context: Context, metric: str, value: float | None) -> dict[str, float | None]:
+    """A figure of the choice, of which no row was kept; with its interval (Wilson 1927) where it is a share of rows."""
+    told: dict[str, float | None] = {"validation": value, "low": None, "high": None}
+    if value is not None and metric in SHARES and context.job.validation is not None:
+        told["low"], told["high"] = wilson_ends(value, len(context.job.validation))
+    return told
 
 
 def _sets(context: Context) -> list[tuple[str, Sequence[Input], Sequence[Target]]]:

@@ -97,6 +97,6 @@ def _weak(difference: Difference, paired: Paired | None) -> tuple[str, ...]:
     assert paired is not None
     if paired.rows < FEW:
         return (f"only {paired.rows} shared rows: too few for a test",)
-    if not difference.clear and abs(difference.value) < difference.detectable:
+    if not difference.clear and 0 < abs(difference.value) < difference.detectable:
         return ("the test is too small to tell a difference of this size from chance",)
     return ()

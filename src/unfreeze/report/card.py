@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from unfreeze import __version__
 from unfreeze.methods import METHODS
 from unfreeze.methods._parse import parse_method
+from unfreeze.models.embedded import MINILM, MINILM_OWNER
 from unfreeze.report.words import judged, metric
 from unfreeze.run import Run
 from unfreeze.train.files import write_bytes
@@ -21,8 +23,17 @@ TAGS = {
     ("text", "regression"): "text-classification",
     ("image", "classification"): "image-classification",
     ("image", "multilabel"): "image-classification",
-    ("image", "regression"): "image-feature-extraction",
 }
+"""The Hub's pipeline tags. It has none for a number from an image; that one has the free tag `image-regression`."""
+
+IDENTIFIER = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
+"""How the Hub writes licences: `apache-2.0`."""
+
+ON_HUB = re.compile(r"(?:hf://)?([\w.-]+/[\w.-]+)(?::[\w.-]+)?")
+"""A data set's name there, perhaps with one of its configurations."""
+
+UNTESTED = "No rows were held back: nothing can be said of how well it does on others."
+
 MOST_LABELS = 50
 SPECIAL = "\\`*_[]<>|#~$&"
 """Characters that Markdown, or HTML in it, could take for markup."""
@@ -48,11 +59,12 @@ def _metadata(run: Run) -> str:
 
     result = run.result
     split, figures = judged(result), result[judged(result)]
-    tag = TAGS.get((run.manifest.modality, result["task"]), "other")
+    tag = TAGS.get((run.manifest.modality, result["task"]))
+    kind = f"{run.manifest.modality}-{result['task']}"
     evaluations = [
         EvalResult(
-            task_type=tag,
-            dataset_type="private",
+            task_type=tag or kind,
+            dataset_type=(data_on_hub(run) or ["private"])[0],
             dataset_name=Path(run.manifest.source).name or "data",
             dataset_split=split,
             metric_type=name,
@@ -62,16 +74,38 @@ def _metadata(run: Run) -> str:
         for name, figure in figures.items()
         if figure.get("value") is not None
     ]
-    provenance = result["provenance"]
     data = ModelCardData(
-        base_model=provenance["name"] if provenance["source"] == "hub" else None,
+        base_model=base_on_hub(result["provenance"]),
+        datasets=data_on_hub(run),
+        license=_identifier(result["provenance"]["licence"]),
         library_name="unfreeze",
-        pipeline_tag=tag if tag != "other" else None,
-        tags=["unfreeze", str(result["method"])],
+        pipeline_tag=tag,
+        tags=["unfreeze", str(result["method"]), *([] if tag == kind else [kind])],
         model_name=_name(run),
         eval_results=evaluations or None,
     )
     return str(data.to_yaml())
+
+
+def base_on_hub(provenance: dict[str, Any]) -> str | None:
+    """The base model's name on the Hub, where it is known: of what came from there, and of the embedded encoder."""
+    name = str(provenance["name"])
+    if provenance["source"] == "hub":
+        return name.removeprefix("hf-hub:").removeprefix("hf_hub:")
+    embedded = provenance["source"] == "embedded" and name == MINILM
+    return f"{MINILM_OWNER}{MINILM}" if embedded else None
+
+
+def data_on_hub(run: Run) -> list[str] | None:
+    """The data set's name on the Hub; None for local data, whose places stand in a resolved recipe as whole paths."""
+    path = run.recipe.data.path
+    found = ON_HUB.fullmatch(path) if path else None
+    return [found[1]] if found else None
+
+
+def _identifier(licence: str | None) -> str | None:
+    """The base's licence as the Hub names it; None where it is not known by such a name."""
+    return licence if licence and IDENTIFIER.fullmatch(licence) else None
 
 
 def _sections(run: Run) -> Iterator[tuple[str, str]]:
@@ -105,10 +139,14 @@ def _does(run: Run) -> str:
 def _limits(run: Run) -> str:
     found = [f"- {_plain(finding.message)}" for finding in run.manifest.findings if finding.severity != "info"]
     rows = run.result["rows"].get(judged(run.result), 0)
-    found.append(f"- Its figures come from {rows} rows that resemble the training data; elsewhere they may be lower.")
+    found.append(
+        f"- Its figures come from {rows} rows that resemble the training data; elsewhere they may be lower."
+        if rows
+        else f"- {UNTESTED}"
+    )
     for item in (run.evidence.get("shift") or {}).get("sets") or []:
         drop = item.get("drop") or {}
-        if drop.get("value") is not None:
+        if (drop.get("value") or 0) > 0:
             found.append(f"- On '{_plain(item.get('name', 'another set'))}' it is {drop['value']:.3f} lower.")
     return "\n".join([*found, "", f"{ASK} known failures, and people or situations for which it was not tested."])
 
@@ -116,10 +154,13 @@ def _limits(run: Run) -> str:
 def _figures(run: Run) -> str:
     result = run.result
     split = judged(result)
+    if not result[split]:
+        return UNTESTED
     base = (result.get("baseline") or {}).get("test", {})
     probe = (run.evidence.get("probe") or {}).get("figures", {})
     lines = [
-        f"On {result['rows'].get(split, 0)} rows of the {split} split; intervals are 95 % by bootstrap.",
+        f"On {result['rows'].get(split, 0)} rows of the {split} split; intervals are 95 %, by bootstrap; of shares of "
+        "rows not narrower than Wilson's.",
         "",
         f"| figure | this model | {_plain((result.get('baseline') or {}).get('name', 'baseline'))} | linear probe |",
         "|---|---|---|---|",
@@ -140,7 +181,8 @@ def _cell(figure: dict[str, Any] | None) -> str:
 
 def _groups(evidence: dict[str, Any]) -> str:
     name = evidence["metric"]
-    lines = [f"On the {evidence['split']} split; intervals are 95 % by bootstrap.", ""]
+    how = "Wilson's for shares of rows, by bootstrap for others"
+    lines = [f"On the {evidence['split']} split; intervals are 95 %: {how}.", ""]
     lines += [f"| column | group | rows | {metric(name).name} |", "|---|---|---|---|"]
     for column in evidence["columns"]:
         for group in column["groups"]:
@@ -172,10 +214,25 @@ def _method(run: Run) -> str:
     return (
         f"Fine-tuned from {_plain(result['provenance']['name'])} by the method '{result['method']}' with unfreeze "
         f"{__version__}. {_plain(what)} {share:.1%} of {result['parameters']:,} parameters learned, for "
-        f"{training.epochs or 0:g} epochs in batches of {training.batch_size}; weights are those of epoch "
-        f"{result['best_epoch']}, chosen on validation. Everything is in recipe.resolved.yaml. A fresh process has "
-        f"reloaded the saved model and reproduced its outputs on {result['gate']['rows']} rows."
+        f"{training.epochs or 0:g} epochs in batches of {training.batch_size}; "
+        f"{_kept(run)}. Everything is in recipe.resolved.yaml.{_proven(run)}"
     )
+
+
+def _kept(run: Run) -> str:
+    """Which weights are the model's."""
+    if run.result["validation"] or run.result["rows"].get("validation"):
+        return f"weights are those of epoch {run.result['best_epoch']}, chosen on validation"
+    return "weights are the last ones, since there were no validation rows to choose by"
+
+
+def _proven(run: Run) -> str:
+    """What the gate has shown."""
+    gate = run.result.get("gate") or {}
+    if not gate.get("passed"):
+        return ""
+    where = "A fresh process" if gate.get("process") == "fresh" else "The process that trained it"
+    return f" {where} has reloaded the saved model and reproduced its outputs on {gate['rows']} rows."
 
 
 def _cost(cost: dict[str, Any]) -> str:
@@ -188,7 +245,9 @@ def _cost(cost: dict[str, Any]) -> str:
 def _licence(run: Run) -> str:
     licence = run.result["provenance"]["licence"]
     known = f"its licence is {_plain(licence)}" if licence else "its licence is not known here"
-    return f"The base is {_plain(run.result['provenance']['name'])}; {known}.\n\n{ASK} the licence of this model."
+    above = " The metadata above name the base's." if _identifier(licence) else ""
+    base = _plain(run.result["provenance"]["name"])
+    return f"The base is {base}; {known}.\n\n{ASK} the licence of this model.{above}"
 
 
 def _use(run: Run) -> str:

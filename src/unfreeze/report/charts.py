@@ -75,7 +75,7 @@ def bars(
     reference: Mark | None = None,
     format: Format | None = None,
     tick: Format | None = None,
-    headers: Sequence[str] = ("", "value", "95 % interval"),
+    headers: Sequence[str] = ("what", "value", "95 % interval"),
     caption: object = "",
 ) -> Html:
     """Horizontal bars with their figures and, where they have one, their interval.

@@ -137,7 +137,9 @@ def _differences(found: Sequence[Against]) -> Html | None:
     notes = [note(join([isolated(each.run), f": {said}."]), "warning") for each in found for said in each.notes]
     many = " Since several runs are compared, p is adjusted (Holm)." if len(found) > 1 else ""
     small = (
-        "The smallest difference shown is what a test of this many rows finds in four of five cases, if it is there."
+        "p is that of an exact test on the rows which one run has right and the other wrong (McNemar), or, where the "
+        "metric is no share of rows, of swapping the answers of both runs at random. The smallest difference shown is "
+        "what a test of this many rows finds in four of five cases, if it is there."
         f"{many} The test tells about these trained models on further rows of this kind, not about training them again "
         "with another seed: for that, repeat each with several seeds."
     )

@@ -43,9 +43,6 @@ def drawing(width: float, height: float, title: str, description: str, *content:
             class_="chart",
         ),
         class_="scroll",
-        tabindex="0",
-        role="group",
-        aria_label=title,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from unfreeze.evaluation.paired import LEVEL
 from unfreeze.report.markup import Html, Kind, cut, isolated, join, percent, scored, visible
 from unfreeze.report.words import judged, metric, rows, value
 from unfreeze.run import Run
@@ -57,8 +58,9 @@ def _baseline(run: Run) -> Iterator[Said]:
 def _probe(run: Run) -> Iterator[Said]:
     """Whether a linear model on the frozen features does as well."""
     difference = (run.evidence.get("probe") or {}).get("difference") or {}
-    if difference.get("low") is not None and difference["low"] <= 0:
-        behind = difference["high"] < 0
+    chance = difference.get("p", 0.0) >= LEVEL
+    if difference.get("low") is not None and (difference["low"] <= 0 or chance):
+        behind = difference["high"] < 0 and not chance
         yield Said(
             "bad" if behind else "warning",
             f"A linear model on the frozen features does {'better' if behind else 'as well, as far as these rows tell'}"

@@ -20,6 +20,7 @@ def heatmap(
     row_title: str = "",
     column_title: str = "",
     texts: Sequence[Sequence[str]] | None = None,
+    told: Sequence[Sequence[str]] | None = None,
     top: float | None = None,
     description: str = "",
     caption: object = "",
@@ -30,7 +31,9 @@ def heatmap(
     ----------
     values : rows of values from 0 to `top` (None: the largest); None is an empty cell
     texts : rows of texts, optional
-        What stands in the cells, and in the table beside the chart; None: the values as per cent.
+        What stands in the cells; None: the values as per cent.
+    told : rows of texts, optional
+        What stands in the table beside the chart, such as figures with their intervals; None: the same.
     """
     texts = texts or [["" if value is None else percent(value, 0) for value in row] for row in values]
     most = top or max([value for row in values for value in row if value is not None], default=1.0) or 1.0
@@ -79,5 +82,6 @@ def heatmap(
                 parts.append(text(x + cell / 2, y + deep / 2 + 4, texts[at_row][at_column], "middle", inner))
     said = description or f"{len(rows)} rows and {len(columns)} columns."
     picture = drawing(WIDTH, head + deep * len(rows) + 4, title, said, *parts)
-    data = table([row_title or "", *columns], [[name, *line] for name, line in zip(rows, texts, strict=True)], title)
+    lines = [[name, *line] for name, line in zip(rows, told or texts, strict=True)]
+    data = table([row_title or "row", *columns], lines, title)
     return figure(picture, caption or title, data)

@@ -35,7 +35,6 @@ from unfreeze.report.markup import (
     paragraph,
     percent,
     scored,
-    scrolling,
     seconds,
     table,
 )
@@ -69,7 +68,6 @@ __all__ = [
     "paragraph",
     "percent",
     "scored",
-    "scrolling",
     "seconds",
     "table",
 ]

@@ -22,6 +22,12 @@ TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u206
 
 SIGNATURES = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 
+WIDE = 80
+"""Characters side by side from which on a table may be wider than a window."""
+
+BROKEN = 32
+"""Characters after which a cell is broken into lines, about."""
+
 
 class Html(str):
     """Markup made by the functions of this package. Joined to a plain string it is a plain string again."""
@@ -160,7 +166,7 @@ def table(
     made = element(
         "table", element("caption", caption) if caption else None, element("thead", head), element("tbody", *body)
     )
-    return join([scrolling(made, caption or "table"), paragraph(footnote) if footnote else None])
+    return join([_framed(made, _width(headers, lines)), paragraph(footnote) if footnote else None])
 
 
 def _is_count(value: object) -> bool:
@@ -175,16 +181,27 @@ def _is_number(value: object) -> bool:
     return text in ("", "–", "not defined") or (text.lstrip("−-+≤≥< ")[:1].isdigit() and len(text) <= 32)
 
 
-def scrolling(content: object, label: object) -> Html:
-    """A part that scrolls sideways by itself, also by keyboard, so that the page never does."""
-    return element("div", content, class_="scroll", tabindex="0", role="group", aria_label=_words(label))
+def _framed(made: Html, width: int) -> Html:
+    """A table that scrolls sideways by itself, so that the page never does; a wide one also by keyboard.
+
+    Its caption names the table; what can have the focus says what it is.
+    """
+    if width <= WIDE:
+        return element("div", made, class_="scroll")
+    return element("div", made, class_="scroll", tabindex="0", role="group", aria_label="table, scrolls sideways")
 
 
-def _words(markup: object) -> str:
-    """Markup as an attribute can hold it."""
-    if not isinstance(markup, Html):
-        return str(markup)
-    return html.unescape(re.sub("<[^>]*>", "", markup))
+def _width(headers: Sequence[object], lines: Sequence[Sequence[object]]) -> int:
+    """Characters side by side in a table, about: cells with words are broken into lines, figures are not."""
+    columns = zip(headers, *lines, strict=True)
+    return sum(2 + max(min(len(_words(cell)), BROKEN) for cell in column) for column in columns)
+
+
+def _words(cell: object) -> str:
+    """A cell as a reader sees it."""
+    if isinstance(cell, float):
+        return number(cell)
+    return html.unescape(re.sub("<[^>]*>", "", cell)) if isinstance(cell, Html) else str(cell)
 
 
 def figure(content: object, caption: object = "", data: object = None) -> Html:

@@ -73,8 +73,17 @@ class ClassificationScorer:
         return self._metrics(np.arange(len(self.rows))) if len(self.rows) else {}
 
     def intervals(self, resamples: int, seed: int) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap interval of each metric."""
-        return bootstrap(self._metrics, len(self.rows), resamples, seed)
+        """95 % bootstrap interval of each metric; that of accuracy is not narrower than Wilson's."""
+        return bootstrap(self._metrics, len(self.rows), resamples, seed, entries=self._entries())
+
+    def _entries(self) -> dict[str, float]:
+        """How many rows each share rests on; of means over the classes the rows that would make one share as sure."""
+        if not len(self.rows):
+            return {}
+        counts = np.bincount(self.rows["true"])
+        counts = counts[counts > 0]
+        even = float(len(counts) ** 2 / (1 / counts).sum())
+        return {"accuracy": len(self.rows), "balanced_accuracy": even, "macro_f1": even}
 
     def _metrics(self, drawn: Rows) -> dict[str, float]:
         true, predicted, top, nll = (self.rows[name][drawn] for name in ("true", "predicted", "top", "nll"))

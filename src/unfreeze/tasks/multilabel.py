@@ -53,8 +53,9 @@ class MultilabelScorer:
             return {}
         labels = max(1, self.rows["true"].shape[1])
         fewer = min(resamples, max(50, min(400, PRECISION_CELLS // (count * labels))))
-        decisions = bootstrap(self._decisions, count, resamples, seed, max(1000, LARGEST // labels))
-        return {**decisions, **bootstrap(self._precision(), count, fewer, seed)}
+        entries = dict.fromkeys(("subset_accuracy", "micro_f1", "macro_f1", "mean_average_precision"), float(count))
+        decisions = bootstrap(self._decisions, count, resamples, seed, max(1000, LARGEST // labels), entries)
+        return {**decisions, **bootstrap(self._precision(), count, fewer, seed, entries=entries)}
 
     def _decisions(self, drawn: Rows) -> dict[str, float]:
         return label_metrics(self.rows["true"][drawn], self.rows["predicted"][drawn])

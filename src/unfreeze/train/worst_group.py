@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from unfreeze.data.slices import training_groups
+from unfreeze.tasks._bootstrap import wilson_ends
 from unfreeze.tasks._task import Scorer
 from unfreeze.train.feed import Feed
 
@@ -61,8 +62,9 @@ class GroupedScorer:
         if not resamples or rows < 2:
             return found
         drawn = np.random.default_rng(seed).binomial(rows, hits / rows, size=resamples) / rows
-        low, high = np.percentile(drawn, [2.5, 97.5])
-        return {**found, METRIC: (float(low), float(high))}
+        below, above = wilson_ends(hits / rows, rows)
+        low, high = (float(edge) for edge in np.percentile(drawn, [2.5, 97.5]))
+        return {**found, METRIC: (min(low, below), max(high, above))}
 
     def _worst(self) -> tuple[int, int]:
         """Right answers and rows of the worst group."""

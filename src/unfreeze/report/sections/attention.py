@@ -64,10 +64,10 @@ def _of_pictures(found: dict[str, Any]) -> str:
 def _of_texts(run: Run) -> str:
     unit = {"classification": "log-probability", "multilabel": "logit"}.get(run.manifest.task, "value")
     return (
-        f"Each piece of a text was left out in turn. Shaded: without it the prediction's {unit} falls, so that it "
-        "speaks for the prediction; with dots below: without it the score rises. The deeper the shade, the larger the "
-        "effect, relative to the largest in that text. What only works together, or stands there twice, shows no "
-        "effect of its own."
+        f"Each piece of a text was left out in turn. Shaded with a line below: without it the prediction's {unit} "
+        "falls, so that it speaks for the prediction; with dots below: without it the score rises. The deeper the "
+        "shade, the larger the effect, relative to the largest in that text. What only works together, or stands there "
+        "twice, shows no effect of its own."
     )
 
 
@@ -98,7 +98,7 @@ def _check(found: dict[str, Any]) -> Html:
 def _picture(example: dict[str, Any]) -> list[Html]:
     try:
         data = base64.b64decode(example["picture"], validate=True)
-        return [image(data, f"the picture {example['origin']}, and the same under its map")]
+        return [image(data, f"the picture {example['origin']}, {_said(example)}; and the same under its map")]
     except (binascii.Error, ValueError, KeyError):
         return [paragraph("The picture cannot be shown.")]
 
@@ -134,6 +134,11 @@ def _about(example: dict[str, Any]) -> list[Html]:
     why = "one of the worst mistakes" if example.get("mistake") else "drawn by lot"
     said = ["predicted ", _strong(_plain(example["prediction"])), ", true ", _strong(_plain(example["target"]))]
     return [element("p", *said), element("p", isolated(example["origin"]), f" ({why})", class_="soft")]
+
+
+def _said(example: dict[str, Any]) -> str:
+    """Prediction and truth, for who does not see the picture."""
+    return f"predicted {_plain(example['prediction'])}, true {_plain(example['target'])}"
 
 
 def _plain(value: Any) -> str:

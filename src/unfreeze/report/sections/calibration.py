@@ -133,7 +133,7 @@ def _diagram(found: dict[str, Any]) -> Html:
         bins = found["reliability"].get(side)
         if bins:
             points = [(each["probability"], each["observed"]["value"]) for each in bins]
-            band = [(each["observed"]["low"], each["observed"]["high"]) for each in bins] if side == "after" else None
+            band = [(each["observed"]["low"], each["observed"]["high"]) for each in bins]
             series.append(Line(name, points, band, "dashed" if style == "dashed" else "line"))
     some = f" (of {found['thinned']:,} rows, drawn by seed)" if found.get("thinned") else ""
     return lines(
@@ -145,7 +145,7 @@ def _diagram(found: dict[str, Any]) -> Html:
         y_range=(0.0, 1.0),
         diagonal=True,
         caption=f"Stated probabilities and how often they came true{some}; on the diagonal they mean what they say. "
-        "Below it the model is too sure.",
+        "Below it the model is too sure. Bands are 95 % intervals.",
     )
 
 
@@ -153,14 +153,18 @@ def _abstention(run: Run, found: dict[str, Any]) -> list[Html | None]:
     told = found["abstention"]
     several = found["task"] == "multilabel"
     what = "not all labels right" if several else "wrong"
+    points = told["curve"]
+    whole = all("low" in point for point in points)
+    band = [(point["low"], point["high"]) for point in points] if whole else None
     curve = lines(
-        [Line("error", [(point["coverage"], point["error"]) for point in told["curve"]])],
+        [Line("error", [(point["coverage"], point["error"]) for point in points], band)],
         "Coverage and error",
         x="share of the rows that are answered, the surest first",
         y=f"share of these that are {what}",
         x_range=(0.0, 1.0),
         caption=f"Answering fewer rows: {percent(told['wrong']['value'])} of all {found['judged']} rows are {what}. "
-        f"The mean over all coverages (area under the curve) is {scored(told['area'])}; lower is better.",
+        f"The mean over all coverages (area under the curve) is {scored(told['area'])}; lower is better."
+        f"{' The band is the 95 % interval at each coverage.' if whole else ''}",
     )
     return [
         heading("Abstaining"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from unfreeze.evaluation.paired import LEVEL, POWERED
 from unfreeze.report import Section
 from unfreeze.report.html import (
     Bar,
@@ -93,7 +94,7 @@ def _bars(found: Sequence[Alternative], chosen: str) -> Html | None:
     caption = f"{title}, which decides; {called.better} is better. Lines are 95 % intervals."
     axis = (0.0, 1.0) if called.share else None
     return bars(
-        items, title, format=show, tick=tick, headers=("", called.name, "95 % interval"), caption=caption, axis=axis
+        items, title, format=show, tick=tick, headers=("who", called.name, "95 % interval"), caption=caption, axis=axis
     )
 
 
@@ -119,11 +120,25 @@ def _gain(run: Run) -> Html | None:
     words = f"On the same rows the model is ahead of the linear probe by {by}"
     if low is None:
         return paragraph(f"{words}.")
-    if low > 0:
+    chance = difference.get("p", 0.0) >= LEVEL
+    if low > 0 and not chance:
         return note(f"{words}: fine-tuning has gained more than chance explains.", "good")
-    if high < 0:
+    if high < 0 and not chance:
         return note(f"{words}: it is behind. Training the head alone (method head) would have done better.", "bad")
-    return note(f"{words}: the interval holds zero, so that training the head alone may do as well.", "warning")
+    held = "the interval holds zero" if low <= 0 <= high else "chance explains so few differing rows"
+    return note(f"{words}: {held}, so that training the head alone may do as well.{_detectable(difference)}", "warning")
+
+
+def _detectable(difference: dict[str, Any]) -> str:
+    """The smallest true gain that so many rows would show, by the width of the interval; "" where it has none."""
+    found = difference.get("detectable")
+    if found is None:
+        found = POWERED * (difference["high"] - difference["low"]) / (2 * 1.959964)
+    if not found:
+        return ""
+    share = difference.get("unit") == "accuracy"
+    gain = f"{number(100 * found, 2)} percentage points" if share else number(found, 2)
+    return f" A true gain of {gain} would be found by so many rows in four of five tests."
 
 
 def _points(difference: dict[str, Any]) -> str:

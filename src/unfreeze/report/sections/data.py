@@ -66,7 +66,7 @@ def _findings(run: Run) -> Html | None:
         )
         for finding in found
     ]
-    return table(["", "rows", "what", "for example"], lines, "What the audit found", row_headers=False)
+    return table(["kind", "rows", "what", "for example"], lines, "What the audit found", row_headers=False)
 
 
 def _examples(examples: tuple[str, ...]) -> Html | str:
@@ -100,4 +100,4 @@ def _kind(reason: str) -> str:
     return reason.split(": ", 1)[0].strip().rstrip(".") or "no reason given"
 
 
-SECTION = Section(order=140, title="Data", render=render)
+SECTION = Section(order=68, title="Data", render=render)

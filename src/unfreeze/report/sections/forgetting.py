@@ -143,7 +143,7 @@ def _drift(told: dict[str, Any]) -> Html:
         [
             heading("Drift of the features"),
             table(
-                ["", "after against before", "how to read it"],
+                ["what", "after against before", "how to read it"],
                 lines,
                 f"What enters the head, for {told['rows']:,} rows of {where}",
             ),

@@ -202,10 +202,11 @@ def _before(found: dict[str, Any], column: dict[str, Any]) -> Html | None:
     ]
     wider = [_called(name) for name, gap in change["gaps"].items() if gap["verdict"] == "wider"]
     shown = table(
-        ("gap of", "before", "after", "change", ""),
+        ("gap of", "before", "after", "change", "verdict"),
         body,
         f"Widest gaps before and after fine-tuning, on {rows(change['rows'])}",
-        footnote="Before: a linear model on the features of the pre-trained model, fitted on training rows.",
+        footnote="Before: a linear model on the features of the pre-trained model, fitted on training rows. Wider or "
+        "narrower: by more than chance explains, all these changes taken together (Holm).",
     )
     warned = note(f"Fine-tuning widened the gap in {', '.join(wider)}.", "warning") if wider else None
     return join([shown, warned])

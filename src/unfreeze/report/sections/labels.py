@@ -132,4 +132,4 @@ def _name(words: str) -> Html:
     return isolated(cut(words, 60))
 
 
-SECTION = Section(order=110, title="Labels that may be wrong", render=render)
+SECTION = Section(order=66, title="Labels that may be wrong", render=render)

@@ -25,14 +25,19 @@ def render(run: Run) -> Html | None:
     groups, phases = stack_of(run)
     if not groups:
         return None
-    moved = movement_of(run)
-    picture = draw(groups, phases, moved)
+    moved, alike = movement_of(run), similarity_of(run)
+    picture = draw(groups, phases, moved, alike)
     caption = (
         "From the head (top) to the input (bottom). Blue cells learned, the deeper the colour the higher their rate; "
         "grey cells were frozen."
     )
     if moved:
         caption += " Bars show how far each group's weights moved, relative to their size before."
+    if alike:
+        caption += (
+            " Dots show how alike what leaves a group is before and after, with the 95 % interval (linear CKA; at "
+            "1, on the right, it is the same but for rotation and scale)."
+        )
     return join([_words(run, groups), figure(picture, caption, _table(groups, phases, run)), _proof(run)])
 
 
@@ -72,18 +77,34 @@ def movement_of(run: Run) -> dict[str, float]:
     return found
 
 
+def similarity_of(run: Run) -> dict[str, tuple[float, float | None, float | None]]:
+    """Linear CKA of what leaves each group before and after, with its interval, where that was measured."""
+    groups = (run.evidence.get("movement") or {}).get("groups") or ()
+    return {
+        str(group["name"]): (float(group["cka"]), group.get("cka_low"), group.get("cka_high"))
+        for group in groups
+        if group.get("cka") is not None
+    }
+
+
 # ------------------------------------------------------------------------------------------------ picture
 
 
-def draw(groups: Sequence[dict[str, Any]], phases: Sequence[dict[str, Any]], moved: dict[str, float]) -> Html:
-    """The stack: a row for each group, a column for each phase as wide as it is long, and bars of movement."""
+def draw(
+    groups: Sequence[dict[str, Any]],
+    phases: Sequence[dict[str, Any]],
+    moved: dict[str, float],
+    alike: dict[str, tuple[float, float | None, float | None]],
+) -> Html:
+    """The stack: a row for each group, a column for each phase as wide as it is long, movement and likeness."""
     tall = TALL if len(groups) <= MANY else LOW
     left = min(NAMES, max(width_of(group["name"]) for group in groups) + 12)
-    right = WIDTH * 0.66 if moved else WIDTH - 4.0
+    until = WIDTH * 0.78 if alike else float(WIDTH)
+    right = until - (208.0 if moved else 4.0)
     limits = _limits([float(phase["epochs"]) for phase in phases], left, right)
     top, bottom = 40.0, 40.0 + tall * len(groups)
     rates = [rate for group in groups for rate in group["rates"] if rate]
-    parts: list[Html | None] = [text(left, 14, "phases, as long as planned", "start", "tick")]
+    parts: list[Html | None] = [text(left, 14, "phases, to scale", "start", "tick")]
     parts += _phase_names(phases, limits)
     for place, group in enumerate(reversed(groups)):
         y = top + tall * place
@@ -93,7 +114,9 @@ def draw(groups: Sequence[dict[str, Any]], phases: Sequence[dict[str, Any]], mov
             for at, (phase, rate) in enumerate(zip(phases, group["rates"], strict=True))
         ]
     if moved:
-        parts += _bars(groups, moved, right + 14, top, bottom, tall)
+        parts += _bars(groups, moved, right + 14, until, top, tall)
+    if alike:
+        parts += _dots(groups, alike, until + 10, top, tall)
     return drawing(WIDTH, bottom + 6, "The layer stack", _in_words(groups, phases), *parts)
 
 
@@ -154,10 +177,10 @@ def shade(rate: float | None, rates: Sequence[float]) -> float:
 
 
 def _bars(
-    groups: Sequence[dict[str, Any]], moved: dict[str, float], left: float, top: float, bottom: float, tall: float
+    groups: Sequence[dict[str, Any]], moved: dict[str, float], left: float, right: float, top: float, tall: float
 ) -> list[Html]:
     most = max(moved.values()) or 1.0
-    wide = WIDTH - FIGURES - left
+    wide, bottom = right - FIGURES - left, top + tall * len(groups)
     parts = [text(left, 14, "weights moved by", "start", "tick"), rule(left, top, left, bottom, "axis")]
     for place, group in enumerate(reversed(groups)):
         value, y = moved.get(group["name"]), top + tall * place
@@ -176,6 +199,33 @@ def _bars(
             )
         )
         parts.append(text(left + wide * value / most + 6, y + tall / 2 + 4, _percent(value), "start", "tick"))
+    return parts
+
+
+def _dots(
+    groups: Sequence[dict[str, Any]],
+    alike: dict[str, tuple[float, float | None, float | None]],
+    left: float,
+    top: float,
+    tall: float,
+) -> list[Html]:
+    """CKA of each group from 0 to 1, with its interval."""
+    wide, bottom = WIDTH - 36.0 - left, top + tall * len(groups)
+
+    def at(value: float) -> float:
+        return left + wide * min(1.0, max(0.0, value))
+
+    parts = [text(left, 14, "alike (CKA)", "start", "tick")]
+    parts += [rule(at(0), top, at(0), bottom, "axis"), rule(at(1), top, at(1), bottom, "grid")]
+    for place, group in enumerate(reversed(groups)):
+        value, low, high = alike.get(group["name"], (None, None, None))
+        middle = top + tall * (place + 0.5)
+        if value is None:
+            continue
+        if low is not None and high is not None:
+            parts.append(rule(at(low), middle, at(high), middle, "whisker"))
+        parts.append(element("circle", cx=at(value), cy=middle, r=4.0, class_="dot tone2"))
+        parts.append(text(WIDTH, middle + 4, f"{value:.2f}".replace("-", "−"), "end", "tick"))
     return parts
 
 
@@ -202,7 +252,8 @@ def _words(run: Run, groups: Sequence[dict[str, Any]]) -> Html:
 
 
 def _table(groups: Sequence[dict[str, Any]], phases: Sequence[dict[str, Any]], run: Run) -> Html:
-    moved, similar = movement_of(run), _similarity(run)
+    moved = movement_of(run)
+    similar = {name: estimate(*figure_) for name, figure_ in similarity_of(run).items()}
     headers = ["layer group", "parameters", *(f"rate in {phase['name']}" for phase in phases)]
     headers += ["weights moved by"] * bool(moved) + ["CKA before and after"] * bool(similar)
     lines = []
@@ -214,16 +265,6 @@ def _table(groups: Sequence[dict[str, Any]], phases: Sequence[dict[str, Any]], r
         line += [similar.get(name, "–")] * bool(similar)
         lines.append(line)
     return table(headers, lines, "The layer stack, from the top")
-
-
-def _similarity(run: Run) -> dict[str, str]:
-    """Linear CKA of each group's features before and after with its interval, where that was measured."""
-    groups = (run.evidence.get("movement") or {}).get("groups") or ()
-    return {
-        str(group["name"]): estimate(group["cka"], group.get("cka_low"), group.get("cka_high"))
-        for group in groups
-        if group.get("cka") is not None
-    }
 
 
 def _proof(run: Run) -> Html | None:

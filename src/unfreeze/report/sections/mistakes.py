@@ -47,17 +47,31 @@ def _card(example: dict[str, Any]) -> list[Html]:
 def shown_input(example: dict[str, Any]) -> list[Html]:
     """An input as evidence keeps it: its texts, or a small picture."""
     if "image" in example:
-        return [_picture(example["image"], example["origin"])]
+        return [_picture(example["image"], f"the picture {example['origin']}{_told(example)}")]
     texts = [example[name] for name in ("text", "pair") if name in example]
     if texts:
         return [element("blockquote", text, dir="auto") for text in texts]
     return [paragraph(example.get("unreadable", "The input cannot be shown."))]
 
 
-def _picture(encoded: str, origin: str) -> Html:
+def _told(example: dict[str, Any]) -> str:
+    """What was said of a picture and what is true, for who does not see it."""
+    if "missed" in example:
+        parts = [(what, example[name]) for name, what in (("missed", "missed"), ("added", "wrongly given"))]
+        named = [f"{what} {', '.join(cut(str(label), 40) for label, _ in found)}" for what, found in parts if found]
+        return "".join(f", {words}" for words in named)
+    pairs = (("prediction", "given"), ("target", "true"), ("given", "given"), ("suggested", "suggested"))
+    return "".join(f", {what} {_short(example[name])}" for name, what in pairs if example.get(name) is not None)
+
+
+def _short(value: Any) -> str:
+    return number(value) if isinstance(value, float) else cut(str(value), 40)
+
+
+def _picture(encoded: str, alt: str) -> Html:
     try:
         data = base64.b64decode(encoded, validate=True)
-        return image(data, f"the picture {origin}", width=_width(data))
+        return image(data, alt, width=_width(data))
     except (binascii.Error, ValueError):
         return paragraph("The picture cannot be shown.")
 

@@ -11,6 +11,7 @@ from unfreeze.report.html import (
     bars,
     code,
     details,
+    estimate,
     heading,
     heatmap,
     isolated,
@@ -193,12 +194,14 @@ def _heatmap(found: dict[str, Any], suite: dict[str, Any]) -> Html:
         [_said(each) for each in names],
         [str(severity) for severity in severities],
         f"{metric(name).name} by corruption and severity",
+        row_title="corruption",
         column_title="severity",
         texts=[
             ["" if each is None else percent(each, 0) if share else number(each, 3) for each in row] for row in values
         ],
+        told=[[value(name, cells.get((each, severity))) for severity in severities] for each in names],
         top=1.0 if share else max(known, default=1.0) or 1.0,
-        caption=f"{metric(name).name} of the same rows under each corruption.",
+        caption=f"{metric(name).name} of the same rows under each corruption; the table has the 95 % intervals.",
     )
 
 
@@ -206,7 +209,8 @@ def _distance(suite: dict[str, Any]) -> Html | None:
     told = [item for item in suite.get("distance") or () if item["auroc"] is not None]
     if not told:
         return None
-    said = ", ".join(f"{number(item['auroc'], 2)} at severity {item['severity']}" for item in told)
+    figures = [(estimate(item["auroc"], item.get("low"), item.get("high"), 2), item["severity"]) for item in told]
+    said = ", ".join(f"{figure} at severity {severity}" for figure, severity in figures)
     return paragraph(
         "How well the distance that predictions carry tells corrupted rows from usual ones (AUROC; 0.5: not at all): ",
         said,

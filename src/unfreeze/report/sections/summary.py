@@ -18,7 +18,9 @@ def render(run: Run) -> Html:
 
 
 def paragraph_of(run: Run) -> Html:
-    """One sentence with its interval, and one with the simplest alternative."""
+    """One sentence with its interval, and one with the simplest alternative; without any held back row, that."""
+    if not run.result[judged(run.result)]:
+        return element("p", _untested(run), class_="lead")
     return element("p", _what(run), " ", _against(run), " ", _unseen(run), class_="lead")
 
 
@@ -49,6 +51,21 @@ def _what(run: Run) -> Html:
     name = result["metric"]
     return join(
         [f"This model was tested on {count}: {metric(name).name} ", _strong(value(name, figures.get(name))), "."]
+    )
+
+
+def _untested(run: Run) -> str:
+    source = "texts" if run.manifest.modality == "text" else "images"
+    labels = len(run.manifest.labels)
+    kinds = {
+        "classification": f"gives {source} one of {labels:,} labels",
+        "multilabel": f"gives {source} any of {labels:,} labels",
+        "regression": f"predicts a number from {source}",
+    }
+    learned = rows(run.result["rows"].get("train", 0), "row")
+    return (
+        f"This model {kinds.get(run.manifest.task, f'reads {source}')} and learned from {learned}. No rows were held "
+        "back: nothing can be said of how well it does on others."
     )
 
 

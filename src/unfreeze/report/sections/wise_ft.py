@@ -38,8 +38,11 @@ def _words(found: dict[str, Any]) -> Html:
 
 def _curve(found: dict[str, Any]) -> Html:
     name = found["metric"]
-    validation = [(item["alpha"], item["validation"]) for item in found["curve"] if item["validation"] is not None]
-    series = [Line("validation", validation, style="dashed")] if validation else []
+    held = [item for item in found["curve"] if item["validation"] is not None]
+    bounded = bool(held) and all(item.get("low") is not None for item in held)
+    validation = [(item["alpha"], item["validation"]) for item in held]
+    known = [(item["low"], item["high"]) for item in held] if bounded else None
+    series = [Line("validation", validation, known, "dashed")] if held else []
     for item in found["sets"]:
         told = item["curve"]
         if told:
@@ -55,7 +58,8 @@ def _curve(found: dict[str, Any]) -> Html:
         y=metric(name).name,
         x_range=(0.0, 1.0),
         marks=[Mark(found["alpha"], "the model")],
-        caption=f"{title}; {metric(name).better} is better.",
+        caption=f"{title}; {metric(name).better} is better. Bands are 95 % intervals"
+        f"{'; validation has its figures alone, of which no row was kept' if held and not bounded else ''}.",
     )
 
 
