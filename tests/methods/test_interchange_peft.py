@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small import CNN_OPTIONS, fit_images, fit_text, text_model
-from tiny import tiny_tokenizer
+from small import BASE, CNN_OPTIONS, fit_text, text_model
+from tiny import tiny_pretrained, tiny_tokenizer
 from torch import Tensor, nn
 
 import unfreeze
@@ -24,7 +24,15 @@ from unfreeze.models.pretrained import Pretrained
 from unfreeze.models.techniques import tune
 from unfreeze.recipe import ModelRecipe
 
-from peft import IA3Config, LoraConfig, PeftModel, get_peft_model  # isort: skip  (after small, which repairs torchvision)
+from peft import (  # isort: skip  (after small, which repairs torchvision)
+    IA3Config,
+    LoraConfig,
+    PeftModel,
+    PrefixTuningConfig,
+    PromptEncoderConfig,
+    PromptTuningConfig,
+    get_peft_model,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 """What peft asks transformers in its own way."""
@@ -36,16 +44,30 @@ MASK = (IDS != 0).long()
 
 @pytest.fixture(scope="session")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A tiny BERT and a tiny GPT-2, as transformers saves them."""
+    """A tiny BERT, a tiny GPT-2 and a tiny Llama with grouped heads, as transformers saves them."""
     from transformers import AutoConfig, AutoModel
 
     folder = tmp_path_factory.mktemp("bases")
-    sizes = {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 64}
-    config = AutoConfig.for_model("gpt2", vocab_size=96, bos_token_id=1, eos_token_id=1, **sizes)
+    gpt2 = {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 64, "bos_token_id": 1, "eos_token_id": 1}
+    llama = {"hidden_size": 16, "num_hidden_layers": 3, "intermediate_size": 24, "max_position_embeddings": 64}
+    llama |= {"num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0}
     torch.manual_seed(3)
-    AutoModel.from_config(config).save_pretrained(folder / "gpt2")
-    tiny_tokenizer(config).save_pretrained(folder / "gpt2")
-    return {"bert": text_model(folder / "bert"), "gpt2": folder / "gpt2"}
+    for name, sizes in (("gpt2", gpt2), ("llama", llama)):
+        config = AutoConfig.for_model(name, vocab_size=96, **sizes)
+        AutoModel.from_config(config).save_pretrained(folder / name)
+        tiny_tokenizer(config).save_pretrained(folder / name)
+    return {name: with_larger_weights(folder / name) for name in (text_model(folder / "bert").name, "gpt2", "llama")}
+
+
+def with_larger_weights(folder: Path) -> Path:
+    """As a library makes them at random, layers change what they read by too little to tell one input from another."""
+    model = auto(folder)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 2 and not any(part in name for part in ("embed", "wte", "wpe")):
+                parameter *= 5
+    model.save_pretrained(folder)
+    return folder
 
 
 def loaded(base: Path, **changes: Any) -> Pretrained:
@@ -72,7 +94,7 @@ def learned(module: nn.Module) -> None:
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            if ".lora_" in name or ".ia3_l" in name:
+            if any(part in name for part in (".lora_", ".ia3_l", "prompt_encoder", ".prefix.", ".prompt.")):
                 parameter += 0.2 * torch.randn(parameter.shape, generator=draw)
 
 
@@ -122,17 +144,26 @@ def test_over_a_quantised_base_the_adapter_itself_is_exchanged(
     assert relative(features(theirs), ours) < 0.05  # as far as 8 bits are from the base
 
 
+def timm_folder(home: Path, folder: Path) -> Path:
+    """The tiny ResNet of the runs, as timm's local folders are."""
+    options = {key: value for key, value in CNN_OPTIONS.items() if key not in ("mean", "std")}
+    reader = {"input_size": [3, 32, 32], "mean": CNN_OPTIONS["mean"], "std": CNN_OPTIONS["std"], "crop_pct": 1.0}
+    described = {"architecture": "resnet18", "num_classes": 1000, "model_args": options, "pretrained_cfg": reader}
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(described))
+    save_file(load_file(home / "cnn.safetensors"), folder / "model.safetensors")
+    return folder
+
+
 def test_a_network_for_images_is_adapted_in_peft_too(home: Path) -> None:
     """Its stem has a convolution whose name is the end of others' names."""
     import timm
 
-    run = fit_images(
-        home, Path("run"), method="lora:4", method__options={"targets": ["backbone.conv1", "downsample.0"]}
-    )
-    options = {key: value for key, value in CNN_OPTIONS.items() if key not in ("mean", "std")}
-    network = timm.create_model("resnet18", num_classes=0, **options)
-    state = load_file(home / "cnn.safetensors")
-    network.load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith("fc.")})
+    folder = timm_folder(home, Path("resnet"))
+    targets = {"targets": ["backbone.conv1", "downsample.0"]}
+    run = unfreeze.fit(home / "pictures", str(folder), method="lora:4", method__options=targets, output="run", **BASE)
+    network = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    network.reset_classifier(0)
     pixels = torch.randn(2, 3, 32, 32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -187,6 +218,107 @@ def test_scales_of_pefts_are_continued(bases: dict[str, Path], tmp_path: Path) -
         pretrained = loaded(bases[base])
         tune(pretrained, "ia3", {"adapter": str(tmp_path / base)})
         assert relative(features(pretrained.module.get_submodule("backbone")), features(theirs)) < CLOSE
+
+
+def entering_the_pooling(pretrained: Pretrained) -> Tensor:
+    """Features of the real tokens, with whatever the method puts in front."""
+    caught: list[Tensor] = []
+    pooling: Any = pretrained.module.pooling
+    hook = pooling.register_forward_hook(lambda _, args, __: caught.append(args[0]))
+    with torch.no_grad():
+        pretrained.module.eval()(input_ids=IDS, attention_mask=MASK)
+    hook.remove()
+    return caught[0][MASK.bool()]
+
+
+def of_real_tokens(theirs: nn.Module) -> Tensor:
+    return features(theirs)[:, -IDS.shape[1] :][MASK.bool()]
+
+
+LENGTH = 5
+VIRTUAL: list[tuple[str, type[Any], dict[str, Any]]] = [
+    ("prefix", PrefixTuningConfig, {}),
+    ("prefix", PrefixTuningConfig, {"prefix_projection": True, "encoder_hidden_size": 6}),
+    ("prompt", PromptTuningConfig, {}),
+    ("prompt", PromptEncoderConfig, {"encoder_hidden_size": 6}),
+]
+
+
+@pytest.mark.parametrize("base", ["bert", "gpt2", "llama"])
+@pytest.mark.parametrize(("method", "kind", "more"), VIRTUAL, ids=["prefix", "prefix-projection", "prompt", "p-tuning"])
+def test_virtual_tokens_of_pefts_are_continued_and_given_back(
+    bases: dict[str, Path], base: str, method: str, kind: type[Any], more: dict[str, Any], tmp_path: Path
+) -> None:
+    config = kind(task_type="FEATURE_EXTRACTION", num_virtual_tokens=LENGTH, **more)
+    theirs = made_by_peft(bases[base], tmp_path / "theirs", config)
+    pretrained = loaded(bases[base])
+    tune(pretrained, method, {"adapter": str(tmp_path / "theirs"), "reparameterise": True, "hidden": 4})
+    assert relative(entering_the_pooling(pretrained), of_real_tokens(theirs)) < CLOSE
+    assert relative(of_real_tokens(auto(bases[base])), of_real_tokens(theirs)) > 1e-3
+    decided = pretrained.spec["tuning"]["options"]
+    assert (decided["length"], decided["adapter"], decided["start"]) == (LENGTH, None, None)
+    if method == "prefix":
+        assert (decided["gate"], decided["shift"]) == (False, base != "llama")
+    assert pretrained.tuned[0] == f"goes on from the adapter in {tmp_path / 'theirs'}, made on '{bases[base]}'"
+    learned(pretrained.module)
+    assert relative(entering_the_pooling(pretrained), of_real_tokens(theirs)) > 10 * CLOSE
+    techniques.fold(pretrained)
+    techniques.interchange(pretrained, tmp_path / "ours")
+    again = PeftModel.from_pretrained(auto(bases[base]), tmp_path / "ours")
+    assert relative(of_real_tokens(again), entering_the_pooling(pretrained)) < CLOSE
+
+
+@pytest.mark.parametrize("method", ["prefix", "prompt"])
+def test_a_run_goes_on_from_another_ones_virtual_tokens(home: Path, method: str) -> None:
+    own = {"gate": False, "shift": True} if method == "prefix" else {}
+    first = fit_text(home, Path("first"), method=f"{method}:3", epochs=1, method__options=own)
+    options = {"adapter": str(first.path)}
+    second = fit_text(home, Path("second"), method=method, epochs=1, lr=1e-9, method__options=options)
+    assert second.recipe.method.options["length"] == 3
+    before, after = (run.pretrained.module.state_dict() for run in (first, second))
+    names = [name for name in before if name.endswith(".tokens")]
+    assert len(names) == (3 if method == "prefix" else 1)
+    assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in names)
+    # What was decided, written into the recipe, means the same once more.
+    plan = unfreeze.plan(recipe=second.recipe, data=home / "table.csv")
+    assert plan.tuning[0].startswith("goes on from the adapter in ")
+    (first.path / "model" / "peft" / WEIGHTS).unlink()
+    assert unfreeze.load("second").predict(["a good movie"])
+
+
+def test_virtual_tokens_that_cannot_be_continued_are_said(bases: dict[str, Path], tmp_path: Path) -> None:
+    prefix, prompt = tmp_path / "prefix", tmp_path / "prompt"
+    sizes = {"task_type": "FEATURE_EXTRACTION", "num_virtual_tokens": LENGTH}
+    made_by_peft(bases["bert"], prefix, PrefixTuningConfig(**sizes))
+    made_by_peft(bases["bert"], prompt, PromptTuningConfig(**sizes))
+
+    def refused(said: str, kind: type[Exception], method: str, folder: Path, **options: Any) -> None:
+        with pytest.raises(kind, match=said):
+            tune(loaded(bases["bert"]), method, {"adapter": str(folder), **options})
+
+    refused("expected an adapter of the kind PREFIX_TUNING, found PROMPT_TUNING", ModelError, "prefix", prompt)
+    refused("kind PROMPT_TUNING or P_TUNING, found PREFIX_TUNING", ModelError, "prompt", prefix)
+    refused("length says 7, and the adapter in .* has 5", RecipeError, "prompt", prompt, length=7)
+    refused("gate says True, and the adapter in .* has False", RecipeError, "prefix", prefix, gate=True)
+    refused("a prefix in every block", RecipeError, "prefix", prefix, blocks=1)
+    refused("start: an adapter to go on from has begun already", RecipeError, "prompt", prompt, start="random")
+    refused("text: an adapter to go on from has begun already", RecipeError, "prefix", prefix, text="good")
+    with pytest.raises(ModelError, match="cache of earlier tokens, which 'distilbert' does not read"):
+        tune(tiny_pretrained("distilbert"), "prefix", {"adapter": str(prefix)})
+    with pytest.raises(ModelError, match="no layout for the prompts of images"):
+        tune(tiny_pretrained("vit"), "prompt", {"adapter": str(prompt)})
+    with pytest.raises(ModelError, match=r"vectors of width 96 instead of 48.*'.*llama'"):
+        tune(loaded(bases["llama"]), "prefix", {"adapter": str(prefix)})
+    for folder, method in ((prefix, "prefix"), (prompt, "prompt")):
+        edited(folder, num_layers=4, token_dim=8)
+        refused("another model, expected num_layers 3, found 4; token_dim 16, found 8", ModelError, method, folder)
+        edited(folder, num_layers=3, token_dim=16, num_transformer_submodules=2)
+        refused("expected num_transformer_submodules 1, found 2", ModelError, method, folder)
+        edited(folder, num_transformer_submodules=1, num_virtual_tokens=6)
+        refused(r"expected num_virtual_tokens = 6 vectors, found the shape \(5, ", ModelError, method, folder)
+        state = load_file(folder / WEIGHTS)
+        save_file({"others": state["prompt_embeddings"]}, folder / WEIGHTS)
+        refused("under the name 'prompt_embeddings', found none", ModelError, method, folder)
 
 
 def test_one_that_was_made_with_a_classifier_finds_its_layers(bases: dict[str, Path], tmp_path: Path) -> None:
