@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,20 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small import BASE, CNN_OPTIONS, fit_text, text_model
+from small import BASE, CNN_OPTIONS, fit_images, fit_text, sentences, text_model
 from tiny import tiny_pretrained, tiny_tokenizer
 from torch import Tensor, nn
 
 import unfreeze
 from unfreeze.errors import ModelError, RecipeError
-from unfreeze.methods._exchange import CONFIG, WEIGHTS
+from unfreeze.methods._exchange import CONFIG, WEIGHTS, changes_of_base
 from unfreeze.methods._peft import adapted
 from unfreeze.models import store, techniques
 from unfreeze.models.load import load_pretrained
+from unfreeze.models.plain import HEAD, HEAD_MEANING
 from unfreeze.models.pretrained import Pretrained
 from unfreeze.models.techniques import tune
+from unfreeze.models.text import pool
 from unfreeze.recipe import ModelRecipe
 
 from peft import (  # isort: skip  (after small, which repairs torchvision)
@@ -174,6 +177,112 @@ def test_a_network_for_images_is_adapted_in_peft_too(home: Path) -> None:
         assert (
             relative(theirs(pixels), backbone.forward_head(backbone.forward_features(pixels), pre_logits=True)) < CLOSE
         )
+        head = load_file(run.path / "model" / "peft" / HEAD)
+        ours = run.pretrained.module.eval()(pixel_values=pixels)
+        assert relative(theirs(pixels) @ head["weight"].T + head["bias"], ours) < CLOSE
+    said = json.loads((run.path / "model" / "peft" / HEAD_MEANING).read_text())
+    assert (said["labels"], said["pixels"]["mean"]) == (["blue", "red"], [0.5, 0.5, 0.5])
+
+
+def read_elsewhere(base: Any, tokenizer: Any, folder: Path, texts: list[str]) -> tuple[Tensor, dict[str, Any]]:
+    """Outputs as a reader makes them who has transformers, peft and the head's two files only."""
+    head, said = load_file(folder / HEAD), json.loads((folder / HEAD_MEANING).read_text())
+    batch = tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=said["max_length"])
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft leaves out token types, and says so
+        tokens = base.eval()(**batch).last_hidden_state[:, said["virtual_tokens"] :]
+    pooled = pool(tokens, batch["attention_mask"], said["pooling"])
+    return pooled @ head["weight"].T + head["bias"], said
+
+
+TEXTS = ["a good movie", "the bank is poor, a card", "rain"]
+WITH_HEADS: list[tuple[str, dict[str, Any]]] = [
+    ("lora:2", {}),
+    ("ia3", {"model__pooling": "first"}),
+    ("prompt:3", {"model__pooling": "last"}),
+    ("prefix:3", {"method__options": {"gate": False, "shift": True}}),
+]
+
+
+@pytest.mark.parametrize(("method", "more"), WITH_HEADS, ids=[method for method, _ in WITH_HEADS])
+def test_with_the_head_others_predict_what_a_run_predicts(home: Path, method: str, more: dict[str, Any]) -> None:
+    from transformers import AutoTokenizer
+
+    run = fit_text(home, Path("run"), method=method, epochs=1, **more)
+    folder = run.path / "model" / "peft"
+    theirs = PeftModel.from_pretrained(auto(home / "bert"), folder)
+    outputs, said = read_elsewhere(theirs, AutoTokenizer.from_pretrained(home / "bert"), folder, TEXTS)
+    expected = run.predict(TEXTS, precision="float32", calibrated=False)
+    for row, wanted in zip(outputs.softmax(-1).tolist(), expected, strict=True):
+        assert dict(zip(said["labels"], row, strict=True)) == pytest.approx(wanted["probabilities"], abs=1e-5)
+    assert said["task"] == "classification"
+    assert "target_mean" not in said
+
+
+def test_a_merged_run_has_its_head_beside_the_plain_model(home: Path) -> None:
+    from transformers import AutoTokenizer
+
+    run = fit_text(home, Path("run"), method="lora:2", epochs=1)
+    folder = unfreeze.merge(run.path, "merged").path / "transformers"
+    outputs, said = read_elsewhere(auto(folder), AutoTokenizer.from_pretrained(folder), folder, TEXTS)
+    expected = run.predict(TEXTS, precision="float32", calibrated=False)
+    for row, wanted in zip(outputs.softmax(-1).tolist(), expected, strict=True):
+        assert dict(zip(said["labels"], row, strict=True)) == pytest.approx(wanted["probabilities"], abs=1e-5)
+
+
+def test_the_head_of_a_number_says_its_mean_and_scale(home: Path) -> None:
+    from transformers import AutoTokenizer
+
+    rows = [(text, 100.0 + 7 * len(text)) for text, _ in sentences(40)]
+    run = unfreeze.fit(rows, str(home / "bert"), method="lora:2", epochs=1, task="regression", output="run", **BASE)
+    folder = run.path / "model" / "peft"
+    theirs = PeftModel.from_pretrained(auto(home / "bert"), folder)
+    outputs, said = read_elsewhere(theirs, AutoTokenizer.from_pretrained(home / "bert"), folder, TEXTS)
+    found = outputs[:, 0] * said["target_scale"] + said["target_mean"]
+    expected = [row["prediction"] for row in run.predict(TEXTS, precision="float32")]
+    assert found.tolist() == pytest.approx(expected, rel=1e-5)
+    assert (said["task"], said["labels"]) == ("regression", [])
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "said"),
+    [
+        ("lora:2", {"model__drop_top": 1}, r"\(model\.drop_top\)"),
+        ("ia3", {"model__max_length": 80}, r"\(model\.max_length\)"),
+        ("lora:2", {"model__options": {"hidden_act": "relu"}}, r"\(model\.options\)"),
+        ("prompt:2", {"model__options": {"hidden_act": "relu"}}, r"\(model\.options\)"),
+    ],
+)
+def test_no_folder_names_a_base_that_predicts_something_else(
+    home: Path, method: str, changes: dict[str, Any], said: str
+) -> None:
+    run = fit_text(home, Path("run"), method=method, epochs=1, **changes)
+    assert not (run.path / "model" / "peft").exists()
+    assert [note for note in run.result["notes"] if re.search(f"since the base was changed {said}", note)]
+
+
+def test_nor_one_whose_weights_are_of_a_file_or_of_a_run(home: Path) -> None:
+    images = fit_images(home, Path("images"), method="lora:2", epochs=1)
+    assert not (images.path / "model" / "peft").exists()
+    (note,) = [note for note in images.result["notes"] if "since the base was changed" in note]
+    assert "model.weights, model.options" in note
+    first = fit_text(home, Path("first"), method="head", epochs=1)
+    options = {"target": "label", "split": "split", "method": "ia3", "epochs": 1, **BASE}
+    second = unfreeze.fit(home / "table.csv", str(first.path), output="second", **options)
+    assert not (second.path / "model" / "peft").exists()
+    assert any("(model.name is a run's model)" in note for note in second.result["notes"])
+
+
+def test_what_leaves_the_base_as_it_is_does_not_keep_a_folder_away(home: Path) -> None:
+    """Also where a recipe says what is so anyway, as that of a run does that is resumed."""
+    run = fit_text(home, Path("run"), method="ia3", epochs=1, model__max_length=40, model__dropout=0.2)
+    assert (run.path / "model" / "peft" / WEIGHTS).exists()
+    folder = timm_folder(home, Path("resnet"))
+    for size, channels, changed in ((48, 3, []), (32, 1, ["model.channels"])):
+        recipe = ModelRecipe(name=str(folder), image_size=size, channels=channels)
+        assert changes_of_base(load_pretrained(recipe, modality="image", outputs=2, seed=0)) == changed
+    for size, changed in ((32, []), (64, ["image_size"])):
+        assert tiny_pretrained("vit", image_size=size).spec["resized"] == changed
 
 
 # --------------------------------------------------------------------------------------------- peft's own
@@ -384,12 +493,6 @@ def test_what_cannot_be_continued_is_said(bases: dict[str, Path], tmp_path: Path
     refused("it began with 'pissa', which changes the base's weights", RecipeError)
     edited(folder, init_lora_weights=True, alpha_pattern={"query": 4}, bias="lora_only")
     refused("alpha_pattern, bias of peft cannot be continued here", ModelError)
-
-
-def test_where_the_base_was_changed_no_adapter_is_written(home: Path) -> None:
-    run = fit_text(home, Path("run"), method="lora:2", epochs=1, model__drop_top=1)
-    assert not (run.path / "model" / "peft").exists()
-    assert any("since the base was changed (model.drop_top)" in note for note in run.result["notes"])
 
 
 def test_equal_runs_write_equal_files(bases: dict[str, Path], tmp_path: Path) -> None:
