@@ -60,6 +60,7 @@ def test_recipes_on_pages_are_valid(tmp_path: Path) -> None:
         load_recipe(path)
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # how peft asks transformers
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
 def test_python_examples_run(page: Path) -> None:
     lines = [f"a wonderful film number {i},good\nan awful film number {i},bad" for i in range(30)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from torch import Tensor
 
 import unfreeze
 from unfreeze.errors import ModelError, RunError
+from unfreeze.models import store
+from unfreeze.models.pretrained import Pretrained
+from unfreeze.models.techniques import merge
 from unfreeze.run import Run
 
 TEXTS = ["the rain is good", "my old card", "an actor was never poor", "sun"]
@@ -87,24 +92,128 @@ def test_in_bfloat16_too(runs: dict[str, Run]) -> None:
         assert not any(other[name].data_ptr() == forms[0][name].data_ptr() for name in own(runs["first"]))
 
 
-def test_an_average_is_the_average(runs: dict[str, Run]) -> None:
+KINDS: dict[str, dict[str, Any]] = {
+    "adapter": {"method": "adapter:4"},
+    "ia3": {"method": "ia3"},
+    "prefix": {"method": "prefix:3", "lr": 3e-2},
+    "lora": {"method": "lora:2", "method__options": {"alpha": 3.0}},
+    "pissa": {"method": "lora:2", "method__options": {"alpha": 3.0, "rslora": True, "start": "pissa"}},
+    "qlora": {"method": "qlora:2"},
+}
+LOW_RANK = ("lora", "pissa", "qlora")
+
+
+@pytest.fixture(scope="module")
+def pair(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Run]]:
+    """Two runs that differ by what they learned, for each kind made once."""
+    folder = tmp_path_factory.mktemp("pairs")
+
+    @cache
+    def made(kind: str) -> dict[str, Run]:
+        wanted = {"first": {"seed": 0, "evaluation__report": kind == "adapter"}, "second": {"seed": 1}}
+        fit = partial(fit_text, home, epochs=1)
+        return {name: fit(folder / kind / name, **{"lr": 1e-2, **KINDS[kind]}, **more) for name, more in wanted.items()}
+
+    return made
+
+
+def outputs_of(pretrained: Pretrained) -> Tensor:
+    batch = pretrained.preprocess.collate([pretrained.preprocess.encode(text) for text in TEXTS])
+    with torch.no_grad():
+        outputs: Tensor = pretrained.module.eval()(**batch)
+    return outputs
+
+
+def merged(run: Run) -> Pretrained:
+    found = store.load(run.path / "model")
+    merge(found)
+    return found
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_average_is_the_average(pair: Callable[[str], dict[str, Run]], kind: str) -> None:
+    runs = pair(kind)
     together = unfreeze.load_together(chosen(runs, "first", "second"))
     before = {name: tensor.clone() for name, tensor in together.runs["first"].pretrained.module.state_dict().items()}
     average = together.average(weights=[3, 1])
     assert average.shares == {"first": 0.75, "second": 0.25}
     one, other, found = own(runs["first"]), own(runs["second"]), average.pretrained.module.state_dict()
-    for name in one:
+    as_they_are = [name for name in one if ".lora_" not in name]
+    assert len(as_they_are) == len(one) or kind in LOW_RANK
+    for name in as_they_are:
         torch.testing.assert_close(found[name], 0.75 * one[name] + 0.25 * other[name])
-    assert any(not torch.equal(one[name], found[name]) for name in one)
+    assert any(not torch.equal(one[name], found[name]) for name in as_they_are)
+    first = places(together.runs["first"])
     for name in set(found) - set(one):
-        assert found[name].data_ptr() == together.base.pretrained.module.state_dict()[name].data_ptr()
+        assert found[name].data_ptr() == first[name]
     after = together.runs["first"].pretrained.module.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     assert [row["prediction"] for row in average.predict(TEXTS)]
     # What was measured of one of them says nothing about the average.
-    assert together.runs["first"].calibration is not None
+    assert (together.runs["first"].calibration is not None) is (kind == "adapter")
     assert average._run.calibration is average._run.reference is None
     assert "accuracy" in average.evaluate(runs["first"].recipe.data.path)["metrics"]
+
+
+@pytest.mark.parametrize("kind", LOW_RANK)
+def test_the_average_of_updates_is_the_mean_of_what_they_add(pair: Callable[[str], dict[str, Run]], kind: str) -> None:
+    """Shares sum to 1: the mean of merged weights is the base's and the mean of all changes to it."""
+    runs = pair(kind)
+    average = unfreeze.load_together(chosen(runs, "first", "second")).average(weights=[3, 1])
+    one, other = (merged(runs[name]) for name in ("first", "second"))
+    states = one.module.state_dict(), other.module.state_dict()
+    for name, tensor in states[0].items():
+        tensor.copy_(0.75 * tensor + 0.25 * states[1][name])
+    found, expected = outputs_of(average.pretrained), outputs_of(one)
+    assert relative(found, expected) < 1e-5
+    assert relative(outputs_of(other), expected) > 1e-3
+    rank = {"pissa": 8}.get(kind, 4)
+    options = average.pretrained.spec["tuning"]["options"]
+    factor = options["alpha"] / (rank**0.5 if options["rslora"] else rank)
+    assert (options["rank"], options["start"]) == (rank, "kaiming")
+    assert factor == pytest.approx({"lora": 1.5, "pissa": 3 / 2**0.5, "qlora": 1.0}[kind])
+    # It is a model like any other.
+    merge(average.pretrained)
+    assert relative(outputs_of(average.pretrained), expected) < 1e-5
+
+
+def test_lengths_that_dora_learned_have_no_mean(home: Path, tmp_path: Path) -> None:
+    run = fit_text(home, tmp_path / "one", method="lora:2", method__options={"dora": True}, epochs=1)
+    together = unfreeze.load_together({"one": run, "same": run})
+    with pytest.raises(ModelError, match=r"The updates of 'one', 'same' cannot be averaged: with dora"):
+        together.average()
+    assert together.average(weights=[1, 0]).predict(TEXTS) == run.predict(TEXTS)
+
+
+def test_codes_of_a_quantised_base_are_in_memory_once(
+    pair: Callable[[str], dict[str, Run]], home: Path, tmp_path: Path
+) -> None:
+    rows = read_table(home / "table.csv")
+    write_table(
+        tmp_path / "two.csv", [(text, "no" if label == "film" else "yes", split) for text, label, split in rows]
+    )
+    few = {"method": "qlora:2", "epochs": 1, "method__options": {"bits": 4}}
+    runs = {**pair("qlora"), "few": fit_text(home, tmp_path / "few", **few)}
+    runs["two"] = fit_text(home, tmp_path / "two", data=tmp_path / "two.csv", **few)
+    together = unfreeze.load_together({name: run.path for name, run in runs.items()})
+    assert [together.runs[name].pretrained.spec["tuning"]["options"]["bits"] for name in runs] == [8, 8, 4, 4]
+    first, second, few_bits, two = (places(together.runs[name]) for name in runs)
+    codes = [name for name in first if name.endswith((".W_q", ".scales"))]
+    assert len(codes) == 2 * 3 * 6
+    assert all(first[name] == second[name] for name in codes)
+    assert all(few_bits[name] == two[name] for name in codes)
+    assert not any(first[name] == few_bits[name] for name in codes)
+    average = together.average(["first", "second"]).pretrained.module.state_dict()
+    assert all(average[name].data_ptr() == first[name] for name in codes)
+    # The whole weights are nobody's any more, and those that stay whole are everybody's.
+    assert "backbone.embeddings.word_embeddings.weight" in together.base.tensors
+    assert not [name for name in together.base.tensors if name.endswith("query.weight")]
+    for name, run in runs.items():
+        assert together.predict(TEXTS, adapter=name) == unfreeze.load(run.path).predict(TEXTS)
 
 
 def test_an_average_of_one_is_that_one(runs: dict[str, Run]) -> None:

@@ -7,11 +7,12 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
+from unfreeze.data.manifest import Manifest
 from unfreeze.errors import ModelError, RunError
 from unfreeze.evaluation import calibration, out_of_distribution
 from unfreeze.evaluation.gate import FreshProcess, inherit_gate, pass_gate
 from unfreeze.models import store
-from unfreeze.models.plain import write_plain
+from unfreeze.models.plain import write_head, write_meaning, write_plain
 from unfreeze.models.pretrained import Pretrained
 from unfreeze.models.techniques import merge
 from unfreeze.run import MANIFEST, RECIPE, RESULT, Run, new_run_folder, open_run, set_status
@@ -64,7 +65,7 @@ def merge_run(path: str | Path, output: str | Path | None = None, overwrite: boo
                 shutil.copyfile(run.path / name, folder / name)
         with full_disk_said(folder / "model"):
             store.save(merged, folder / "model")
-            notes = [*result["notes"], *_write_plain(merged, folder)]
+            notes = [*result["notes"], *_write_plain(merged, folder, run.manifest)]
             inherit_gate(run.path / "gate", folder / "gate", merged)
         gate = pass_gate(folder, tolerance=evaluation.gate_tolerance, fresh=fresh)
     for name in FITTED:
@@ -82,10 +83,13 @@ def merge_run(path: str | Path, output: str | Path | None = None, overwrite: boo
     return Run(folder)
 
 
-def _write_plain(merged: Pretrained, folder: Path) -> list[str]:
+def _write_plain(merged: Pretrained, folder: Path, manifest: Manifest) -> list[str]:
     """What could not be written, as a note."""
     try:
-        write_plain(merged, folder)
+        plain = write_plain(merged, folder)
+        # timm's networks hold their head.
+        write = write_meaning if merged.family.library == "timm" else write_head
+        write(merged, plain, manifest)
     except ModelError as error:
         return [f"there is no folder '{merged.family.library}' with the merged model: {error}"]
     return []

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -45,21 +46,27 @@ def load_together(runs: Mapping[str, Place] | Iterable[Place]) -> Together:
         raise RunError("There is nothing to load together: expected at least one run.")
     for run in opened.values():
         _ = run.result  # of an unfinished run there is no model
-    base = Base(base_of(next(iter(opened.values())).path / "model"))
-    return Together({name: _holding(run, _over(run, base.pretrained)) for name, run in opened.items()}, base)
+    base = base_of(next(iter(opened.values())).path / "model")
+    models: dict[str, Pretrained] = {}
+    for name, run in opened.items():
+        models[name] = _over(run, base, list(models.values()))
+    held = {id(tensor) for model in models.values() for _, _, tensor in _tensors(model.module)}
+    # Whole weights of which every run keeps codes only are let go.
+    tensors = {name: tensor for name, _, tensor in _tensors(base.module) if id(tensor) in held}
+    return Together({name: _holding(run, models[name]) for name, run in opened.items()}, Base(tensors))
 
 
 @dataclass(frozen=True)
 class Base:
-    """A pre-trained model that others are made of, and its weights in other types, where predictions compute in one."""
+    """The tensors of a pre-trained model that others are made of, by name; and cast, where predictions compute so."""
 
-    pretrained: Pretrained
-    _casts: dict[tuple[str, nn.Parameter], Tensor] = field(default_factory=dict, repr=False)
+    tensors: Mapping[str, Tensor]
+    _casts: dict[tuple[str, Tensor], Tensor] = field(default_factory=dict, repr=False)
 
     def predict(self, run: Run, source: Any, precision: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
         """A run's predictions, computed with one copy of the base in that precision."""
         form = run._fast(precision)
-        shared = {id(parameter) for parameter in self.pretrained.module.parameters()}
+        shared = {id(tensor) for tensor in self.tensors.values()}
         for group in form.master.groups:
             pairs = zip(form.master.parameters(group), form.stack.parameters(group), strict=True)
             for (_, whole), (_, mine) in pairs:
@@ -93,7 +100,11 @@ class Together:
     def average(
         self, adapters: Sequence[str] | None = None, weights: Sequence[float] | None = None, head: str | None = None
     ) -> Average:
-        """A model each of whose learned tensors is the average of several adapters'.
+        """A model that is the average of several adapters: of what they add to the base's weights.
+
+        Of `lora` and `qlora` that is the mean of their updates, exactly up to rounding: the average's rank is the sum
+        of theirs, since the mean of factors is not that of products. Of other methods each learned tensor is averaged;
+        outputs are the mean of outputs only where they depend on it linearly, as on IA3's scales within a layer.
 
         Parameters
         ----------
@@ -110,7 +121,7 @@ class Together:
         RunError
             If a name is unknown, a weight is no number of at least zero, or the labels differ.
         ModelError
-            If methods, their settings or the tensors' shapes differ.
+            If methods, their settings or the tensors' shapes differ, or updates are DoRA's, which have no mean.
 
         References
         ----------
@@ -123,7 +134,7 @@ class Together:
         _check_alike({**runs, **({} if head is None else {head: kept})})
         if head is None:
             _check_heads(runs)
-        model = _averaged(kept, self.base.pretrained, [runs[name] for name in names], shares, with_head=head is None)
+        model = _averaged(kept, runs, shares, with_head=head is None)
         # What was measured of the run, to calibrate or to tell strange rows by, says nothing about the average.
         run = _holding(kept, model, calibration=None, reference=None)
         return Average(dict(zip(names, shares, strict=True)), run, self.base)
@@ -178,8 +189,17 @@ def _holding(run: Run, pretrained: Pretrained, **known: None) -> Run:
 # ---------------------------------------------------------------------------------------------- one base
 
 
-def _over(run: Run, base: Pretrained) -> Pretrained:
-    """A run's model on the tensors of a base that is in memory."""
+def _over(run: Run, base: Pretrained, others: Sequence[Pretrained]) -> Pretrained:
+    """A run's model on the tensors of a base that is in memory, and on other models' codes of it that are equal."""
+    from unfreeze.models.quantised import QuantisedLinear
+
+    found = _on(run, base)
+    for other in others:
+        _share_equal(found.module, other.module, QuantisedLinear)
+    return found
+
+
+def _on(run: Run, base: Pretrained) -> Pretrained:
     from unfreeze.models.sources import read_description
     from unfreeze.models.store import DESCRIPTION, base_of, load
 
@@ -199,20 +219,22 @@ def _over(run: Run, base: Pretrained) -> Pretrained:
     return load(folder, own)
 
 
-def _share_equal(module: nn.Module, other: nn.Module) -> None:
-    """Let a module have the tensors of another of its kind, in place, wherever they are equal."""
+def _share_equal(module: nn.Module, other: nn.Module, kind: type[nn.Module] | None = None) -> None:
+    """Let a module have the tensors of another of its kind, in place, wherever they are equal: all, or one kind's."""
     import torch
 
-    there = {name: tensor for name, _, tensor in _tensors(other)}
-    for name, keeper, tensor in list(_tensors(module)):
+    there = {name: tensor for name, _, tensor in _tensors(other, kind)}
+    for name, keeper, tensor in list(_tensors(module, kind)):
         known = there.get(name)
         if known is not None and known.shape == tensor.shape and torch.equal(known, tensor):
             keeper[name.rpartition(".")[2]] = known
 
 
-def _tensors(module: nn.Module) -> Iterator[tuple[str, dict[str, Any], Tensor]]:
-    """Every parameter and buffer under each of its names, and the dictionary that holds it."""
+def _tensors(module: nn.Module, kind: type[nn.Module] | None = None) -> Iterator[tuple[str, dict[str, Any], Tensor]]:
+    """Every parameter and buffer under each of its names, and the dictionary that holds it; or of layers of a kind."""
     for name, child in module.named_modules(remove_duplicate=False):
+        if kind is not None and not isinstance(child, kind):
+            continue
         for keeper in (child._parameters, child._buffers):
             for leaf, tensor in keeper.items():
                 if tensor is not None:
@@ -272,28 +294,74 @@ def _check_heads(runs: Mapping[str, Run]) -> None:
             )
 
 
-def _averaged(run: Run, base: Pretrained, runs: Sequence[Run], shares: Sequence[float], with_head: bool) -> Pretrained:
-    """A run's model over the base, in which every tensor that learned in any of the runs is their average."""
+def _averaged(run: Run, runs: Mapping[str, Run], shares: Sequence[float], with_head: bool) -> Pretrained:
+    """A copy of a run's model, in which what learned in any of the runs is their average, and the rest is shared."""
     import torch
     from torch import nn
 
     from unfreeze.models.sources import read_safetensors
     from unfreeze.models.store import WEIGHTS
 
-    model = _over(run, base)
+    # What counts nothing is not there: it would only make updates longer.
+    counted = {name: share for name, share in zip(runs, shares, strict=True) if share}
+    model = _copy(run.pretrained)
+    summed = _sum_updates(model, {name: runs[name].pretrained for name in counted}, list(counted.values()))
     stack = model.stack()
     head = stack.groups[-1]
     left = set() if with_head else {*head.parameters, *head.buffers}
-    learned = {name for other in runs for name in read_safetensors(other.path / "model" / WEIGHTS)} - left
-    states = [other.pretrained.module.state_dict() for other in runs]
+    left |= {name for name in model.module.state_dict() if summed and ".lora_" in name}
+    learned = {name for other in runs.values() for name in read_safetensors(other.path / "model" / WEIGHTS)} - left
+    states = [runs[name].pretrained.module.state_dict() for name in counted]
     for name, keeper, tensor in list(_tensors(model.module)):
         if stack.tied.get(name, name) not in learned or not tensor.is_floating_point():
             continue  # the base's, or a count
         mean = torch.zeros_like(tensor, requires_grad=False)
-        for share, state in zip(shares, states, strict=True):
+        for share, state in zip(counted.values(), states, strict=True):
             if name not in state or state[name].shape != tensor.shape:
                 raise ModelError(f"Models of different shapes cannot be averaged: '{name}' is not the same in all.")
             mean.add_(state[name], alpha=share)
-        # A new tensor: the old one may be the base's own.
+        # A new tensor: the old one is the run's own, or the base's.
         keeper[name.rpartition(".")[2]] = nn.Parameter(mean) if isinstance(tensor, nn.Parameter) else mean
     return model
+
+
+def _copy(pretrained: Pretrained) -> Pretrained:
+    """Another module of the same tensors."""
+    tensors = {id(tensor): tensor for _, _, tensor in _tensors(pretrained.module)}
+    module = copy.deepcopy(pretrained.module, tensors)  # type: ignore[arg-type]
+    return replace(pretrained, module=module, spec=copy.deepcopy(pretrained.spec))
+
+
+def _sum_updates(model: Pretrained, others: Mapping[str, Pretrained], shares: Sequence[float]) -> bool:
+    """Give a model with low-rank updates the weighted sum of several models' ones, in place; whether it has any.
+
+    Raises
+    ------
+    ModelError
+        If they are DoRA's.
+    """
+    from unfreeze.methods._peft import adapted
+    from unfreeze.models.low_rank import ADAPTER, exchanged
+    from unfreeze.models.summed_updates import sum_updates
+
+    layers = {name: layer for name, layer in adapted(model).items() if hasattr(layer, "lora_A")}
+    if len(others) < 2 or not layers:
+        return False
+    options = model.spec["tuning"]["options"]
+    if options["dora"]:
+        raise ModelError(
+            f"The updates of {', '.join(map(repr, others))} cannot be averaged: with dora base and update are brought "
+            "to a learned length together, output by output, and the mean of several is no update of that kind."
+        )
+    theirs = [adapted(other) for other in others.values()]
+    for name, layer in layers.items():
+        if any(name not in each for each in theirs):
+            raise ModelError(f"Models of different shapes cannot be averaged: '{name}' is not adapted in all.")
+        sum_updates(layer, [exchanged(each[name]) for each in theirs], shares)
+    model.spec["tuning"]["options"] = {
+        **options,
+        "rank": layer.r[ADAPTER],
+        "alpha": float(layer.lora_alpha[ADAPTER]),
+        "start": "kaiming",
+    }
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,31 @@ def test_names_and_values_of_the_models_own_weights_stay(name: str) -> None:
     after = tuned(name).module.state_dict()
     assert [key for key in after if ".adapter." not in key] == list(before)
     assert all(torch.equal(tensor, after[key]) for key, tensor in before.items())
+
+
+def test_the_plan_names_the_layers() -> None:
+    for name, options, lines in (
+        (
+            "bert",
+            {},
+            [
+                "pfeiffer adapters, 16 times narrower than what they read, at 3 layers:",
+                r".*output.dense \(\d+ to 32\), 3 times",
+            ],
+        ),
+        (
+            "bert",
+            {"placement": "parallel", "blocks": 1},
+            ["parallel adapters, 16 .* at 1 layer:", r".*\.output \(BertOutput\)"],
+        ),
+        ("resnet", {"reduction": 4}, [r"pfeiffer adapters, 4 times .* at \d+ layers:", r"layer1.*"]),
+    ):
+        pretrained = tiny_pretrained(name)
+        tune(pretrained, "adapter", options)
+        assert len(pretrained.tuned) >= len(lines)
+        assert all(re.fullmatch(line, said) for line, said in zip(lines, pretrained.tuned, strict=False)), (
+            pretrained.tuned
+        )
 
 
 def test_the_argument_says_how_narrow_the_bottleneck_is() -> None:

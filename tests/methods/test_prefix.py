@@ -162,7 +162,7 @@ def test_families_that_it_cannot_help_are_named_with_what_can(name: str) -> None
         ({"start": "text"}, RecipeError, "method.options.text must be given"),
         ({"start": "random", "text": "good"}, RecipeError, "Got 'random' instead"),
         ({"text": "  "}, RecipeError, "must hold words to begin with. Got '  '"),
-        ({"length": 0}, RecipeError, "a whole number of at least 1. Got 0"),
+        ({"length": 0}, RecipeError, "a whole number of at least 1 or null. Got 0"),
         ({"lenght": 3}, RecipeError, "Did you mean 'length'?"),
     ],
 )
@@ -262,6 +262,41 @@ def test_what_peft_would_compute_otherwise_is_not_written(
     with pytest.raises(ModelError, match=why):
         technique_writes(tuned(name, options), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("bert", {"gate": True}, "it has no gates (method.options.gate: false); there texts begin at a later position"),
+        ("bert", {}, "there texts begin at a later position (method.options.shift: true)"),
+        ("bert", {"shift": True}, None),
+        ("decoder", {"gate": True}, "it has no gates (method.options.gate: false)"),
+        ("decoder", {"blocks": 2}, "there every block has one (without method.options.blocks)"),
+        # No setting helps these: none is named.
+        ("distilbert", {"gate": True}, "there it is a cache of earlier tokens, which 'distilbert' does not read"),
+        ("t5", {"gate": True}, "there it is a cache of earlier tokens, which 't5' does not read"),
+        ("modernbert", {"gate": True}, "there it is a cache of earlier tokens, which 'modernbert' does not read"),
+    ],
+)
+def test_the_plan_names_the_layers_and_what_peft_cannot_hold(
+    name: str, options: dict[str, Any], said: str | None
+) -> None:
+    pretrained = tuned(name, options)
+    count = options.get("blocks", 3)
+    gated = ", behind a gate for each head" if options.get("gate") else ""
+    assert pretrained.tuned[0] == f"4 keys and values in front of those of {count} layers{gated}:"
+    assert f", {count} times" in pretrained.tuned[1]
+    about = [line for line in pretrained.tuned if line.startswith("a run holds no folder for peft: ")]
+    assert len(about) == (said is not None)
+    assert said is None or about[0].removeprefix("a run holds no folder for peft: ").startswith(said)
+    assert name not in ("distilbert", "t5", "modernbert") or "method.options" not in about[0]
+
+
+def test_without_a_word_about_it_there_is_a_gate_and_twenty_keys() -> None:
+    pretrained = tiny_pretrained("bert")
+    tune(pretrained, "prefix", {})
+    options = pretrained.spec["tuning"]["options"]
+    assert (options["gate"], options["length"], options["start"]) == (True, 20, "vocabulary")
 
 
 # ------------------------------------------------------------------------------------------------ whole runs

@@ -104,6 +104,17 @@ def test_it_begins_as_said_and_in_its_own_unit(start: str) -> None:
         assert torch.allclose(rows[0], rows[2], atol=1e-6)
 
 
+def test_the_plan_names_the_layers() -> None:
+    assert tuned("bert").tuned == [
+        "4 learned tokens enter at 1 layer:",
+        "embeddings.word_embeddings (96 to 32)",
+    ]
+    assert tuned("vit", {"blocks": 2}).tuned == [
+        "4 learned tokens enter at 2 layers:",
+        "blocks.* (PromptedBlock), 2 times",
+    ]
+
+
 def test_texts_get_shorter_where_positions_run_out() -> None:
     pretrained = tuned("bert")
     assert pretrained.spec["max_length"] == pretrained.preprocess.config()["max_length"] == 60

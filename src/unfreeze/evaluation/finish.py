@@ -17,6 +17,7 @@ from unfreeze.evaluation.gate import FreshProcess, pass_gate, write_gate
 from unfreeze.evaluation.intervals import with_intervals
 from unfreeze.evaluation.kept import Kept, keeping
 from unfreeze.models.kernels import fast_kernels
+from unfreeze.models.plain import write_head
 from unfreeze.models.store import save
 from unfreeze.models.techniques import fold, interchange
 from unfreeze.progress import Progress
@@ -129,9 +130,12 @@ def _fold(job: Job) -> bool:
 
 
 def _exchange(job: Job) -> None:
-    """What was added, as peft reads it, beside the model; or a note why not."""
+    """What was added, as peft reads it, and the head, beside the model; or a note why not."""
+    folder = job.folder / "model" / "peft"
     try:
-        interchange(job.pretrained, job.folder / "model" / "peft")
+        interchange(job.pretrained, folder)
+        if folder.exists():
+            write_head(job.pretrained, folder, job.manifest)
     except ModelError as error:
         job.note(str(error))
 

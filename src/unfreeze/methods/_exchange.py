@@ -56,8 +56,7 @@ class Exchange:
     @property
     def words(self) -> list[str]:
         """Lines for the plan."""
-        base = self.config.get("base_model_name_or_path") or "an unnamed base"
-        lines = [f"goes on from the adapter in {self.folder}, made on '{base}'"]
+        lines = [goes_on(self.folder, self.config)]
         if self.left_out:
             lines.append(f"of it is not taken, since there is no such layer here: {', '.join(self.left_out)}")
         return lines
@@ -78,13 +77,9 @@ def read_exchange(folder: str | Path, kind: str, leaves: Sequence[str], pretrain
     ModelError
         If there is none, or it is of another kind, or was made for another model.
     """
-    from unfreeze.models.sources import read_description, read_safetensors
+    from unfreeze.models.sources import read_safetensors
 
-    place = _place(Path(folder).expanduser())
-    config = read_description(place / CONFIG)
-    found = str(config.get("peft_type"))
-    if found != kind:
-        raise ModelError(f"{place / CONFIG}: expected an adapter of the kind {kind}, found {found}.")
+    place, config = read_config(folder, kind)
     on = [key for key in _ELSEWHERE if config.get(key)]
     if config.get("bias", "none") != "none":
         on.append("bias")
@@ -95,6 +90,30 @@ def read_exchange(folder: str | Path, kind: str, leaves: Sequence[str], pretrain
         if not set(leaves) <= set(parts):
             raise ModelError(f"{place / WEIGHTS}: '{written[name]}' lacks {', '.join(set(leaves) - set(parts))}.")
     return Exchange(place, config, tensors, written, left_out)
+
+
+def read_config(folder: str | Path, *kinds: str) -> tuple[Path, dict[str, Any]]:
+    """Where an adapter in peft's layout lies, in a folder or in a run that holds one, and what its file says of it.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or it is of another kind, as peft calls it ("LORA").
+    """
+    from unfreeze.models.sources import read_description
+
+    place = _place(Path(folder).expanduser())
+    config = read_description(place / CONFIG)
+    found = str(config.get("peft_type"))
+    if found not in kinds:
+        raise ModelError(f"{place / CONFIG}: expected an adapter of the kind {' or '.join(kinds)}, found {found}.")
+    return place, config
+
+
+def goes_on(folder: Path, config: Mapping[str, Any]) -> str:
+    """A line for the plan."""
+    base = config.get("base_model_name_or_path") or "an unnamed base"
+    return f"goes on from the adapter in {folder}, made on '{base}'"
 
 
 def _place(folder: Path) -> Path:
@@ -173,19 +192,11 @@ def write_exchange(
     Raises
     ------
     ModelError
-        If the model is not that of its name any more, so that the adapter would do something else there.
+        If the model is not that of its name any more: see `changes_of_base`.
     """
     from safetensors.torch import save_file
 
-    changed = (
-        []
-        if pretrained.asked is None
-        else [name for name in ("drop_top", "channels") if getattr(pretrained.asked, name)]
-    )
-    if changed:
-        raise ModelError(
-            f"there is no adapter in peft's layout, since the base was changed (model.{', model.'.join(changed)})"
-        )
+    check_base(pretrained)
     config.base_model_name_or_path = base_name(pretrained)
     config.revision = pretrained.provenance.revision if pretrained.provenance.source == "hub" else None
     config.inference_mode = True
@@ -199,6 +210,36 @@ def write_exchange(
     # Sets in the order of the alphabet, so that equal runs write equal files.
     said = {key: sorted(value) if isinstance(value, set) else value for key, value in config.to_dict().items()}
     (folder / CONFIG).write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def check_base(pretrained: Pretrained) -> None:
+    """Refuse to write an adapter beside the name of a base on which it would do something else.
+
+    Raises
+    ------
+    ModelError
+        With what was changed.
+    """
+    changed = changes_of_base(pretrained)
+    if changed:
+        raise ModelError(f"there is no adapter in peft's layout, since the base was changed ({', '.join(changed)})")
+
+
+def changes_of_base(pretrained: Pretrained) -> list[str]:
+    """What makes the base another model than the one that others find by its name; [] if nothing does."""
+    from unfreeze.models.sources import PIXEL_OPTIONS, holds_own_model
+
+    asked = pretrained.asked
+    resized = [f"model.{name}" for name in pretrained.spec.get("resized", [])]
+    if asked is None:
+        return resized
+    changed = {
+        "model.name is a run's model": asked.name is not None and holds_own_model(asked.name),
+        "model.drop_top": asked.drop_top,
+        "model.weights": asked.weights,
+        "model.options": set(asked.options) - set(PIXEL_OPTIONS),
+    }
+    return [*(name for name, found in changed.items() if found), *resized]
 
 
 def named(names: Sequence[str], pretrained: Pretrained) -> list[str] | str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from unfreeze.methods._method import Method, added_and_head
+from unfreeze.methods._targets import Layer, words
+from unfreeze.progress import counted
 from unfreeze.recipe import Count, Positive, Share, option
 from unfreeze.registry import Card
 from unfreeze.stack.additions import Addition
@@ -41,17 +43,23 @@ def add_adapters(pretrained: Pretrained, settings: Settings) -> None:
     ModelError
         If there is no such place in the model's family, or `blocks` exceeds the model's.
     """
+    from unfreeze.methods._peft import backbone_of
     from unfreeze.models._state import seeded
     from unfreeze.models.adapters import places, start_as_identity
 
     # 1. A pre-trained model has been loaded, and its head replaced by a new one: `pretrained`.
+    names = {module: name for name, module in backbone_of(pretrained).named_modules()}
     with seeded(SEED):
         # 2. Into each block goes an adapter, or two.
-        for place in places(pretrained, settings.placement, settings.blocks):
+        chosen = places(pretrained, settings.placement, settings.blocks)
+        said = words([Layer(names[place.layer], place.layer, "") for place in chosen])
+        for place in chosen:
             adapter = place.make(settings.reduction, settings.nonlinearity, settings.dropout, settings.scale)
             # 3. It starts as the identity.
             start_as_identity(adapter)
             place.attach(adapter)
+    line = f"{settings.placement} adapters, {settings.reduction} times narrower than what they read, at "
+    pretrained.tuned = [f"{line}{counted(len(chosen), 'layer')}:", *said]
 
 
 METHOD = Method(

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from unfreeze.errors import ModelError
 from unfreeze.methods._method import Method, added_and_head
 from unfreeze.methods._peft import backbone_of, library
-from unfreeze.methods._virtual import check_start, folded, write_vectors
+from unfreeze.methods._targets import Layer, words
+from unfreeze.methods._virtual import LENGTH, as_in, check_start, folded, read_vectors, went_on, write_vectors
+from unfreeze.progress import counted
 from unfreeze.recipe import Count, option
 from unfreeze.registry import Card
 from unfreeze.stack.additions import Addition
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 class PromptOptions:
     """How many tokens there are, where they enter, what they begin as and how they are trained."""
 
-    length: Count = option(20, "learned tokens")
+    length: Count | None = option(None, "learned tokens; none: 20, or as many as `adapter` has")
     start: Literal["vocabulary", "text", "random"] | None = option(
         None, "common words, the words of `text`, or random; none: text if given, else vocabulary; random for images"
     )
@@ -32,21 +34,55 @@ class PromptOptions:
     blocks: Count | None = option(None, "images: tokens in so many of the topmost blocks; none: in all")
     reparameterise: bool = option(False, "train the tokens through a small network, which is dropped in the end")
     hidden: Count = option(128, "width of that network")
+    adapter: str | None = option(None, "folder of an adapter in peft's layout, or of a run, to go on from; texts")
 
     def __post_init__(self) -> None:
         check_start(self.start, self.text)
 
 
 def rewrite(pretrained: Pretrained, settings: PromptOptions) -> PromptOptions:
-    """Let the model read learned tokens, in place; returns the settings with start and depth decided."""
+    """Let the model read learned tokens, in place; returns the settings with everything decided.
+
+    Raises
+    ------
+    RecipeError
+        If settings contradict an adapter to go on from.
+    ModelError
+        If the model has no place for tokens, or an adapter to go on from is not one for it.
+    """
     from unfreeze.models.prompts import add_prompt
 
     image = pretrained.family.modality == "image"
+    given = None
+    if settings.adapter is not None:
+        if image:
+            raise ModelError("method.options.adapter: peft has no layout for the prompts of images")
+        given = read_vectors(settings.adapter, "PROMPT_TUNING", "P_TUNING")
+        settings = as_in(given, settings)
     common: Literal["random", "vocabulary"] = "random" if image else "vocabulary"
-    start = settings.start or (common if settings.text is None else "text")
-    settings = replace(settings, start=start, deep=image if settings.deep is None else settings.deep)
-    add_prompt(pretrained, settings)
-    return settings
+    decided = replace(
+        settings,
+        length=settings.length or LENGTH,
+        start=settings.start or (None if given is not None else common if settings.text is None else "text"),
+        deep=image if settings.deep is None else settings.deep,
+        adapter=None,
+    )
+    add_prompt(pretrained, decided)
+    if given is not None:
+        backbone: Any = backbone_of(pretrained)
+        tokens = backbone.get_input_embeddings().prompt
+        given.check(num_layers=backbone.config.num_hidden_layers, token_dim=tokens.tokens.shape[1])
+        tokens.start_as(given.vectors)
+    pretrained.tuned = [*went_on(given), *_said(pretrained, decided)]
+    return decided
+
+
+def _said(pretrained: Pretrained, settings: PromptOptions) -> list[str]:
+    from unfreeze.models.prompts import prompted
+
+    backbone = backbone_of(pretrained)
+    layers = [Layer(name, backbone.get_submodule(name), "") for name in prompted(pretrained)]
+    return [f"{settings.length} learned tokens enter at {counted(len(layers), 'layer')}:", *words(layers)]
 
 
 def interchange(pretrained: Pretrained, settings: PromptOptions, folder: Path) -> None:

@@ -122,7 +122,8 @@ def _change_text(source: Source, recipe: ModelRecipe, outputs: int) -> tuple[dic
         text.set_dropout(config, recipe.dropout)
     length, reason = _length(source, config, recipe.max_length)
     limit = text.position_limit(source.family, config)
-    if limit is not None and length > limit:
+    stretched = limit is not None and length > limit
+    if stretched:
         config.max_position_embeddings = length + source.family.extras["positions"][1]
     token_types = "token_type_ids" in source.reader.model_input_names and bool(getattr(config, "type_vocab_size", 1))
     spec = {
@@ -133,6 +134,7 @@ def _change_text(source: Source, recipe: ModelRecipe, outputs: int) -> tuple[dic
         "head_dropout": source.spec["head_dropout"] if recipe.dropout is None else recipe.dropout,
         "max_length": length,
         "token_types": token_types,
+        "resized": ["max_length"] if stretched else [],
         "reasons": {"max_length": reason},
     }
     return spec, TextPreprocessor(source.reader, length, token_types)
@@ -161,6 +163,10 @@ def _change_image(source: Source, recipe: ModelRecipe, outputs: int) -> tuple[di
             raise ModelError(f"model.{option} is for texts; '{source.name}' reads images.")
     reader: pixels.ImagePreprocessor = source.reader
     channels, size = recipe.channels or reader.channels, recipe.image_size or reader.size
+    resized = {
+        "channels": channels != reader.channels,
+        "image_size": size != reader.size and bool(source.family.extras.get("resizes")),
+    }
     spec = {
         **source.spec,
         "outputs": outputs,
@@ -168,6 +174,7 @@ def _change_image(source: Source, recipe: ModelRecipe, outputs: int) -> tuple[di
         "image_size": size,
         "drop_top": source.spec["drop_top"] + recipe.drop_top,
         "dropout": source.spec["dropout"] if recipe.dropout is None else recipe.dropout,
+        "resized": [name for name, changed in resized.items() if changed],
         "reasons": {"image_size": "as asked" if recipe.image_size else "what the model was pre-trained with"},
     }
     mean, std = pixels.adapted(reader.mean, channels), pixels.adapted(reader.std, channels)

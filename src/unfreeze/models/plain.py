@@ -1,4 +1,4 @@
-"""A model as its own library stores it, so that it is used without this project."""
+"""A model as its own library stores it, and its head beside it, so that it is used without this project."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import nn
 
+from unfreeze.data.manifest import Manifest
 from unfreeze.errors import ModelError
 from unfreeze.models._state import first_shared
-from unfreeze.models.image import ImageModel
+from unfreeze.models.image import ImageModel, head_names
 from unfreeze.models.pretrained import Pretrained
+from unfreeze.models.text import TextModel
+
+HEAD, HEAD_MEANING = "head.safetensors", "head.json"
 
 
 def write_plain(pretrained: Pretrained, folder: Path) -> Path:
@@ -35,6 +39,50 @@ def write_plain(pretrained: Pretrained, folder: Path) -> Path:
         _write_transformers(pretrained.module.get_submodule("backbone"), folder)
         pretrained.preprocess.save(folder)
     return folder
+
+
+def write_head(pretrained: Pretrained, folder: Path, manifest: Manifest) -> None:
+    """Write what turns a backbone's features into predictions, beside a backbone or an adapter that has no head.
+
+    - `head.safetensors`: `weight` of shape (outputs, width) and `bias` of shape (outputs,), which make outputs of the
+      pooled features.
+    - `head.json`: how token features are pooled (`mean`, `first` or `last` of the real tokens), how many tokens in
+      front are no text's (`virtual_tokens`), at most how many are read (`max_length`); for images how pixels are read.
+      And what outputs mean: the task, its labels in order, or the mean and scale of a number.
+
+    Raises
+    ------
+    ModelError
+        If the model has two heads.
+    """
+    head = _head(pretrained)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}, folder / HEAD)
+    write_meaning(pretrained, folder, manifest)
+
+
+def write_meaning(pretrained: Pretrained, folder: Path, manifest: Manifest) -> None:
+    """Write `head.json` alone, where the head lies within the network: see `write_head`."""
+    module, reader = pretrained.module, pretrained.preprocess.config()
+    said: dict[str, Any] = {"task": manifest.task, "labels": list(manifest.labels)}
+    if not manifest.labels:
+        said |= {"target_mean": manifest.target_mean, "target_scale": manifest.target_scale}
+    if isinstance(module, TextModel):
+        said |= {"pooling": module.pooling.how, "virtual_tokens": module.virtual_tokens}
+        said |= {key: reader[key] for key in ("max_length", "token_types")}
+    else:
+        said["pixels"] = reader
+    (folder / HEAD_MEANING).write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _head(pretrained: Pretrained) -> nn.Module:
+    if isinstance(pretrained.module, TextModel):
+        return pretrained.module.head
+    backbone: Any = pretrained.module.backbone
+    first, *others = head_names(backbone)
+    if others:
+        raise ModelError(f"'{pretrained.provenance.name}' has two heads, which {HEAD} cannot hold")
+    head: nn.Module = backbone.get_submodule(first)
+    return head
 
 
 def _write_transformers(backbone: nn.Module, folder: Path) -> None:

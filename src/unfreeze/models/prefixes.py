@@ -164,6 +164,7 @@ def add_prefix(pretrained: Pretrained, settings: PrefixOptions) -> None:
         If the model's attention has no place for it, or there are fewer layers than asked for.
     """
     backbone = _backbone(pretrained)
+    assert settings.length is not None, "decided by the rewrite"
     limit = position_limit(pretrained.family, backbone.config)
     if limit is not None and settings.length > limit:
         raise ModelError(
@@ -224,11 +225,12 @@ def _shift(pretrained: Pretrained, settings: PrefixOptions) -> None:
     nothing may change, not even by rounding.
     """
     module: Any = pretrained.module
+    assert settings.length is not None, "decided by the rewrite"
     if settings.gate:
         return
     if any("Rotary" in type(child).__name__ for child in module.modules()):
         module.first_position = settings.length
-    elif settings.shift and "positions" in pretrained.family.extras:
+    elif settings.shift and table_of_positions(pretrained):
         leave_room(pretrained, settings.length)
         module.first_position = settings.length + pretrained.family.extras["positions"][1]
 
@@ -298,50 +300,90 @@ def _register() -> None:
 # ------------------------------------------------------------------------------------------------ for other tools
 
 
-def as_cache(pretrained: Pretrained, settings: PrefixOptions) -> tuple[Tensor, int]:
+def as_cache(pretrained: Pretrained, settings: PrefixOptions) -> Tensor:
     """The prefixes as the cache of earlier tokens that they are elsewhere.
 
     Returns
     -------
-    Tensor of shape (length, layers · 2 · heads · width), and int
-        Of each layer first the keys, then the values, as `VirtualTokens` holds them; how many heads they have.
+    Tensor of shape (length, layers · 2 · heads · width)
+        Of each layer first the keys, then the values, as `VirtualTokens` holds them.
 
     Raises
     ------
     ModelError
         If a model that reads them so would compute something else, with the reason.
     """
-    prefixes = _prefixes(pretrained)
-    why = _unfit(pretrained, settings, prefixes)
+    why = unfit(pretrained, settings)
     if why:
         raise ModelError(f"peft cannot hold this prefix: {why}")
-    return torch.cat([prefix.virtual() for prefix in prefixes], dim=1), prefixes[0].heads
+    return torch.cat([prefix.virtual() for prefix in prefixes_of(pretrained).values()], dim=1)
 
 
-def _prefixes(pretrained: Pretrained) -> list[Prefix]:
-    """Lowest first: modules are registered in that order."""
-    return [child for child in pretrained.module.modules() if isinstance(child, Prefix)]
+@torch.no_grad()
+def from_cache(pretrained: Pretrained, settings: PrefixOptions, vectors: Tensor) -> None:
+    """Let the prefixes begin as such a cache, in place: the inverse of `as_cache`.
+
+    Raises
+    ------
+    ModelError
+        If it is of another width, or would not be read here as it is elsewhere, with the reason.
+    """
+    why = unfit(pretrained, settings)
+    if why:
+        raise ModelError(f"A prefix of peft's cannot be continued with '{pretrained.provenance.name}': {why}.")
+    places = [prefix.virtual for prefix in prefixes_of(pretrained).values()]
+    widths = [place.tokens.shape[1] for place in places]
+    if vectors.shape[1] != sum(widths):
+        raise ModelError(
+            f"The prefix to go on from has vectors of width {vectors.shape[1]} instead of {sum(widths)}, two for each "
+            f"of the {len(places)} layers of '{pretrained.provenance.name}'."
+        )
+    for place, part in zip(places, vectors.split(widths, dim=1), strict=True):
+        place.start_as(part)
 
 
-def _unfit(pretrained: Pretrained, settings: PrefixOptions, prefixes: list[Prefix]) -> str:
-    """Why peft would compute something else, as far as it is known; "" if it would not."""
+def prefixes_of(pretrained: Pretrained) -> dict[str, Prefix]:
+    """By the name of their attention layer below `backbone`; lowest first, as modules are registered."""
+    backbone: Any = pretrained.module.backbone
+    named = backbone.named_modules()
+    return {name.removesuffix(".prefix"): child for name, child in named if isinstance(child, Prefix)}
+
+
+def table_of_positions(pretrained: Pretrained) -> bool:
+    """Whether the model's positions stand in a table."""
+    return "positions" in pretrained.family.extras
+
+
+def unfit(pretrained: Pretrained, settings: PrefixOptions) -> str:
+    """Why peft would compute something else, as far as it is known; "" if it would not.
+
+    What no setting changes is said alone.
+    """
+    prefixes = list(prefixes_of(pretrained).values())
     backbone: Any = pretrained.module.backbone
     config = backbone.config
     keys, values = prefixes[0]()
     window = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None)
     slides = window is not None and (kinds is None or "sliding_attention" in kinds)
-    longest = pretrained.spec["max_length"] + settings.length
-    family, table = pretrained.family.name, "positions" in pretrained.family.extras
-    reasons = {
-        "it has no gates (method.options.gate: false)": settings.gate,
-        "there every block has one (without method.options.blocks)": len(prefixes) < config.num_hidden_layers,
-        f"there it is a cache of earlier tokens, which '{family}' does not read": not _takes_cache(backbone),
-        "there texts begin at a later position (method.options.shift: true)": table and not settings.shift,
+    longest = pretrained.spec["max_length"] + len(prefixes[0].virtual.tokens)
+    never = {
+        f"there it is a cache of earlier tokens, which '{pretrained.family.name}' does not read": not _takes_cache(
+            backbone
+        ),
         "its keys and values are of one width": keys.shape != values.shape,
         "it counts in the window within which tokens look at each other": slides and window < longest,
     }
-    return "; ".join(reason for reason, holds in reasons.items() if holds)
+    settable = {
+        "it has no gates (method.options.gate: false)": settings.gate,
+        "there every block has one (without method.options.blocks)": len(prefixes) < config.num_hidden_layers,
+        "there texts begin at a later position (method.options.shift: true)": table_of_positions(pretrained)
+        and not settings.shift,
+    }
+    for reasons in (never, settable):
+        if any(reasons.values()):
+            return "; ".join(reason for reason, holds in reasons.items() if holds)
+    return ""
 
 
 def _takes_cache(backbone: nn.Module) -> bool:

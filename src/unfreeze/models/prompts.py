@@ -32,6 +32,13 @@ def add_prompt(pretrained: Pretrained, settings: PromptOptions) -> None:
         _add_to_image(pretrained, settings)
 
 
+def prompted(pretrained: Pretrained) -> list[str]:
+    """The layers below `backbone` at which learned tokens enter."""
+    backbone: Any = pretrained.module.backbone
+    named = backbone.named_modules()
+    return [name.removesuffix(".prompt") for name, child in named if isinstance(child, VirtualTokens)]
+
+
 # ------------------------------------------------------------------------------------------------ texts
 
 
@@ -44,6 +51,7 @@ def _add_to_text(pretrained: Pretrained, module: TextModel, settings: PromptOpti
             f"method.options.{option} is for images. For texts 'prefix' does the same: keys and values of its own for "
             "each block."
         )
+    assert settings.length is not None, "decided by the rewrite"
     leave_room(pretrained, settings.length)
     embeddings: Any = module.backbone.get_input_embeddings()  # type: ignore[operator]
     tokenizer = pretrained.preprocess.tokenizer  # type: ignore[attr-defined]
@@ -94,6 +102,7 @@ def _add_to_image(pretrained: Pretrained, settings: PromptOptions) -> None:
         )
     if settings.start != "random":
         raise ModelError(f"method.options.start: '{settings.start}' is for texts. Images begin with 'random' tokens.")
+    assert settings.length is not None, "decided by the rewrite"
     deep = bool(settings.deep)
     # Blocks that were dropped are identities by now.
     blocks = [block for block in backbone.blocks if any(True for _ in block.parameters())]

@@ -95,11 +95,9 @@ def _renamed(found: Source, name: str, licence: str, **changes: Any) -> Source:
 
 def _local(folder: Path, recipe: ModelRecipe, modality: Modality, weights: bool) -> Source:
     """A folder in our own layout (or a run that holds one), in that of transformers, or in that of timm."""
-    from unfreeze.models import store
-
-    for place in (folder, folder / "model"):
-        if (place / store.DESCRIPTION).is_file():
-            return _own(place, recipe, modality, weights)
+    own = _own_place(folder)
+    if own is not None:
+        return _own(own, recipe, modality, weights)
     config = folder / "config.json"
     if not config.is_file():
         raise ModelError(f"The folder {folder} holds no model: expected config.json and model.safetensors in it.")
@@ -109,6 +107,18 @@ def _local(folder: Path, recipe: ModelRecipe, modality: Modality, weights: bool)
         return _timm_folder(folder, values, recipe, weights)
     _same(modality, "text", str(folder))
     return _transformers(str(folder), recipe, weights, source="local")
+
+
+def holds_own_model(name: str) -> bool:
+    """Whether a name is that of a folder in which a run of ours keeps its model, whatever this was made of."""
+    return name not in embedded.EMBEDDED and _own_place(Path(name).expanduser()) is not None
+
+
+def _own_place(folder: Path) -> Path | None:
+    from unfreeze.models import store
+
+    places = (folder, folder / "model")
+    return next((place for place in places if (place / store.DESCRIPTION).is_file()), None)
 
 
 def _own(folder: Path, recipe: ModelRecipe, modality: Modality, weights: bool) -> Source:

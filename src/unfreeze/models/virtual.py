@@ -56,6 +56,11 @@ class VirtualTokens(nn.Module):
         return tokens * self.unit.to(tokens.dtype)
 
     @torch.no_grad()
+    def start_as(self, vectors: Tensor) -> None:
+        """Let the model read these at first, of shape (length, width)."""
+        self.tokens.copy_(vectors / self.unit)
+
+    @torch.no_grad()
     def fold(self) -> None:
         """Keep what the network makes of the vectors, and drop the network."""
         if self.network is not None:
