@@ -229,7 +229,7 @@ def test_figures_that_are_no_shares_stay_numbers() -> None:
 
 def test_what_there_was_no_time_for_is_said() -> None:
     found = of_shift(sets=[], suite={"rows": 0, "of": 10, "left_out": [], "cells": []})
-    assert "unfreeze report one --again" in shown(shift, "shift", found)
+    assert "unfreeze report runs/one --again" in shown(shift, "shift", found)
 
 
 # ----------------------------------------------------------------------------------------------------- wise-ft
