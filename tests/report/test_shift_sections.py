@@ -88,7 +88,7 @@ def test_overconfidence_is_said_in_words() -> None:
     assert "0.150 (0.130 to 0.170)" in text
     assert "too few validation rows to show it" in text
     assert "55.0 % (53.0 to 57.0)" in text
-    assert "unfreeze predict one FILE --error-rate 0.02" in text
+    assert "unfreeze predict runs/one FILE --error-rate 0.02" in text
     assert "less sure than it could be" in shown(calibration, "calibration", of_classes(temperature={"value": 0.5}))
     assert "hardly any correction" in shown(calibration, "calibration", of_classes(temperature={"value": 1.01}))
 

@@ -26,8 +26,8 @@ def rule(run: Run) -> Advice | None:
         what=f"Look at the suspected label errors in {table} first: put yes into its column 'keep' where a label is "
         "right, then train without the others",
         why=f"out-of-sample predictions contradict the labels of {share:.1%} of the training rows with confidence. "
-        "Only about a third of such suspects were wrong where errors had been planted (docs/evidence.md), and the command "
-        "leaves out every suspect of training that nobody has marked: right labels too",
+        "Only about a third of such suspects were wrong where errors had been planted (docs/evidence.md), and the "
+        "command leaves out every suspect of training that nobody has marked: right labels too",
         gain=_gain(run, RIGHT * share),
         changes={"data.drop_suspects": str(table)},
     )

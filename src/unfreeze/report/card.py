@@ -172,8 +172,8 @@ def _method(run: Run) -> str:
     merged = ""
     if result.get("merged"):
         merged = (
-            " What the adapter learned was then folded into the base: this model is plain, and reproduced the outputs of "
-            "the run that it was merged from."
+            " What the adapter learned was then folded into the base: this model is plain, and reproduced the outputs "
+            "of the run that it was merged from."
         )
     return (
         f"Fine-tuned from {_plain(result['provenance']['name'])} by the method '{result['method']}' with unfreeze "

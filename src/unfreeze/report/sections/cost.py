@@ -70,9 +70,9 @@ def _from_scratch(run: Run, cost: Mapping[str, Any]) -> Html | None:
         parts.append(
             paragraph(
                 f"Training all layers from random weights for as many epochs ({instead['epochs']:.3g}) would have "
-                f"taken {number(instead['flops'] / 1e9, 3)} billion operations{_as_much(instead, ', about ')}; learning took "
-                f"{took} here. How good such a network is by then, evaluation.scratch tells; the pre-trained weights "
-                "also save the time in which they were made."
+                f"taken {number(instead['flops'] / 1e9, 3)} billion operations{_as_much(instead, ', about ')}; "
+                f"learning took {took} here. How good such a network is by then, evaluation.scratch tells; the "
+                "pre-trained weights also save the time in which they were made."
             )
         )
     if tried:
