@@ -64,7 +64,7 @@ OPTIONS: dict[str, Any] = {
 EARLY = 0.15
 """One kill in about seven falls before training, the others anywhere from its beginning to the end of the run."""
 
-TIMES = ("seconds", "train_seconds", "finished", "notes")
+TIMES = ("seconds", "train_seconds", "finished", "notes", "cost")
 fork = multiprocessing.get_context("fork")
 
 

@@ -30,8 +30,7 @@ def test_energy_is_the_packages_growth(
     meter = energy.Meter()
     counter(tmp_path, after)
     read = meter.read()
-    assert read["joules"] == pytest.approx(joules)
-    assert read["read_from"] == "the processor's own counter"
+    assert read["joules"] == {"processor": pytest.approx(joules), "gpu": None}
     assert read["seconds"] >= 0
     assert read["processor_seconds"] >= 0
 
@@ -40,5 +39,34 @@ def test_without_counters_there_is_none(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(energy, "POWERCAP", tmp_path)
     monkeypatch.setattr(energy, "_gpus", dict)
     read = energy.Meter().read()
-    assert read["joules"] is None
-    assert read["read_from"] == ""
+    assert read["joules"] == {"processor": None, "gpu": None}
+
+
+def test_a_gpu_that_can_be_read_does_not_hide_a_processor_that_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(energy, "POWERCAP", tmp_path)
+    monkeypatch.setattr(energy, "_gpus", lambda: {"0": (100.0, 0.0)})
+    meter = energy.Meter()
+    monkeypatch.setattr(energy, "_gpus", lambda: {"0": (107.0, 0.0)})
+    assert meter.read()["joules"] == {"processor": None, "gpu": 7.0}
+
+
+def test_earlier_sessions_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(energy, "POWERCAP", tmp_path)
+    monkeypatch.setattr(energy, "_gpus", dict)
+    counter(tmp_path, 0)
+    earlier = {
+        "seconds": 1000.0, "learning_seconds": 500.0, "processor_seconds": 2000.0,
+        "joules": {"processor": 50.0, "gpu": 9.0},
+    }  # fmt: skip
+    meter = energy.Meter(earlier)
+    with meter.learning():
+        assert meter.read()["learning_seconds"] >= 500.0, "also while it lasts"
+    counter(tmp_path, 3_000_000)
+    read = meter.read()
+    assert read["seconds"] >= 1000.0
+    assert meter.seconds >= read["seconds"]
+    assert read["learning_seconds"] >= 500.0
+    assert read["processor_seconds"] >= 2000.0
+    assert read["joules"] == {"processor": pytest.approx(53.0), "gpu": None}, "the GPU was not read in this session"

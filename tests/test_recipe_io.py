@@ -324,3 +324,19 @@ def test_every_section_is_dumped_whole() -> None:
         part = getattr(Recipe(), item.name)
         names = [inner.name for inner in fields(part)] if is_dataclass(part) else [item.name]
         assert all(f"{name}:" in text for name in names)
+
+
+@pytest.mark.parametrize("way", ["settings", "values", "section"])
+def test_a_mapping_of_options_replaces_the_one_before(way: str) -> None:
+    """A section changes what it names; names of others, such as a method's settings, are one value."""
+    lora = with_values(
+        Recipe(), {"method.name": "lora", "method.options": {"rank": 4, "alpha": 8}, "method.l2_sp": 0.5}
+    )
+    changed = {
+        "settings": lambda: with_settings(lora, ["method.name=full", "method.options={}"]),
+        "values": lambda: with_values(lora, {"method.name": "full", "method.options": {}}),
+        "section": lambda: with_values(lora, {"method": {"name": "full", "options": {}}}),
+    }[way]()
+    assert (changed.method.name, changed.method.options, changed.method.l2_sp) == ("full", {}, 0.5)
+    assert with_settings(lora, ["method.options.rank=2"]).method.options == {"rank": 2, "alpha": 8}
+    assert with_settings(lora, ["method.options={rank: 2}"]).method.options == {"rank": 2}

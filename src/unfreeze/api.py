@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 
+from unfreeze.advice._advice import other_method
 from unfreeze.data.io import write_quarantine
 from unfreeze.data.manifest import Prepared
 from unfreeze.data.prepare import prepare
@@ -55,11 +58,14 @@ from unfreeze.train.l2_sp import StartingPoint
 from unfreeze.train.loop import Training
 from unfreeze.train.memory import is_out_of_memory
 from unfreeze.train.memory_budget import fit_into_budget
+from unfreeze.train.metering import NotedCost
 from unfreeze.train.preflight import preflight
 from unfreeze.train.replaying import expectations, forecast_lines
 from unfreeze.train.scoring import score
 from unfreeze.train.timing import times_of
 from unfreeze.train.touched_rows import touched_reasons
+
+SCRATCH = "scratch.json"
 
 HookMaker: TypeAlias = Callable[[Plan], Sequence[Hook]]
 
@@ -191,7 +197,7 @@ def soup(
         If the runs cannot be averaged, or their data have changed.
     """
     progress = progress or Silent()
-    started = time.perf_counter()
+    meter = Meter()
     runs = mixable(paths)
     recipe = soup_recipe(runs, None if output is None else str(output), overwrite)
     if recipe.output.folder:
@@ -206,7 +212,7 @@ def soup(
         mixed = mix(make_job(made, Path(), progress), runs, greedy)
         job = replace(mixed.job, folder=_begin_folder(made, recipe))
         write_soup(job.folder, mixed)
-        return _train(made, job, started, progress, [], fresh, training_of_soup(replace(mixed, job=job)))
+        return _train(made, job, meter, progress, [], fresh, training_of_soup(replace(mixed, job=job)))
 
 
 def merge(path: str | Path, output: str | Path | None = None, *, overwrite: bool = False) -> Run:
@@ -225,7 +231,9 @@ def merge(path: str | Path, output: str | Path | None = None, *, overwrite: bool
     ReloadError
         If the merged model, loaded again, does not reproduce the run's outputs.
     """
-    return merge_run(path, output, overwrite)
+    merged = merge_run(path, output, overwrite)
+    _tell_as(open_run(path), merged)
+    return merged
 
 
 def compare(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
@@ -299,15 +307,14 @@ def fit_recipe(
         same maker again.
     """
     progress = progress or Silent()
-    started = time.perf_counter()
+    meter = Meter()
     with fresh_process(recipe) as fresh:
         made, job = _prepare(recipe, objects, progress)
         further = _add_hooks(job, made, hooks)
         job.folder = _begin_folder(made, recipe)
         progress.start(made)
-        run = _train(made, job, started, progress, further, fresh)
-    if made.recipe.evaluation.scratch:
-        _beside_scratch(run, made.recipe, objects, progress)
+        run = _train(made, job, meter, progress, further, fresh)
+    _beside_scratch(run, objects, progress)
     return run
 
 
@@ -322,17 +329,20 @@ def sweep_recipe(
 ) -> Run:
     """`sweep` for a recipe that is already made; numbers may be given as they were typed: "1e-3,1e-2"."""
     progress = progress or Silent()
-    started = time.perf_counter()
+    meter = Meter()
     asked, recipe = read_asked(rates, decays, seeds), sweepable(recipe)
     with fresh_process(recipe) as fresh:
         made, job = _prepare(recipe, objects, progress)
         grid = asked.grid(sweepable(made.recipe))  # again, since what was left open is decided now
         progress.start(made)
-        swept = train_together(job, grid)
+        with meter.learning():
+            swept = train_together(job, grid)
         made = plan_of_best(made, swept)
         job = replace(job, recipe=made.recipe, folder=_begin_folder(made, recipe))
         write_sweep(job.folder, swept)
-        return _train(made, job, started, progress, [], fresh, training_of_best(job, swept))
+        run = _train(made, job, meter, progress, [], fresh, training_of_best(job, swept))
+    _beside_scratch(run, objects, progress)
+    return run
 
 
 def _prepare(recipe: Recipe, objects: object | None, progress: Progress) -> tuple[Plan, Job]:
@@ -431,10 +441,11 @@ def resume(
     if (run.path / RESULT).exists():
         progress.note("this run is finished already")
         _say_finished(run.path, {"weights": run.weights, "hooks": run.hooks})
-        return run
+        _tell_what_is_missing(run, data, progress)
+        return Run(run.path)
     if (run.path / SOUP).exists():
         raise RunError(f"'{run.path}' is a soup of runs and is not resumed: give the unfreeze soup command again.")
-    started = time.perf_counter()
+    meter = Meter(run.cost)
     if run.recipe.data.path is None and data is None:
         raise RunError(f"The data of '{run.path}' were passed in Python: pass them again, resume(path, data=…).")
     before, begun_with, _ = run.weights, run.hooks, run.manifest  # what is damaged is said before any work
@@ -462,7 +473,9 @@ def resume(
         )
     progress.start(made)
     with fresh_process(made.recipe) as fresh:
-        return _train(made, job, started, progress, further, fresh)
+        run = _train(made, job, meter, progress, further, fresh)
+    _beside_scratch(run, data, progress)
+    return run
 
 
 def _add_hooks(job: Job, made: Plan, maker: HookMaker | None) -> list[str]:
@@ -560,38 +573,38 @@ def _class_weights(made: Plan) -> torch.Tensor:
 def _train(
     made: Plan,
     job: Job,
-    started: float,
+    meter: Meter,
     progress: Progress,
     further: list[str],
     fresh: FreshProcess | None,
     training: Training | None = None,
 ) -> Run:
-    """Train, unless that is done already, then prove and write the result."""
+    """Train, unless that is done already, then prove and write the result; `meter` has run since the work began."""
     folder = job.folder
-    meter = Meter()
     about: dict[str, Any] = {"weights": made.pretrained.provenance.sha256, "hooks": further}
     _add_tensorboard(job)
-    set_status(folder, "running", **about)
+    job.hooks = [*job.hooks, NotedCost(lambda: set_status(folder, "running", **about, cost=meter.read()))]
+    set_status(folder, "running", **about, cost=meter.read())
     if fresh is not None:
         fresh.expect(made.pretrained.family.library)
     try:
         training = training or Training(job)
-        training.run()
-        trained = time.perf_counter() - started
-        result, kept = evaluate_and_save(job, made.feeds.get("test"), training, trained, progress, fresh)
-        result["seconds"] = time.perf_counter() - started
-        result["cost"] = meter.read()
+        with meter.learning():
+            training.run()
+        result, kept = evaluate_and_save(job, made.feeds.get("test"), training, meter.seconds, progress, fresh)
+        result["cost"] |= meter.read()
+        result["seconds"] = result["cost"]["seconds"]
         result["versions"] = versions()
         result["provenance"] = asdict(made.pretrained.provenance)
         result["preflight"] = made.preflight
         result["hooks"] = further
         write_json(folder / RESULT, result)
     except (Interrupted, KeyboardInterrupt):
-        set_status(folder, "interrupted", **about)
+        set_status(folder, "interrupted", **about, cost=meter.read())
         progress.finish({})
         raise Interrupted(f"Interrupted. Continue with: {_how_to_continue(made, folder, further)}") from None
     except BaseException as error:
-        _say_failed(folder, about, error)
+        _say_failed(folder, {**about, "cost": meter.read()}, error)
         progress.finish({})
         raise
     _say_finished(folder, about)
@@ -599,6 +612,10 @@ def _train(
         _tell(job, made.feeds.get("test"), result, kept)
     progress.finish(result)
     return Run(folder)
+
+
+FAILURES = (UnfreezeError, OSError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError)
+"""What may go wrong in what only tells about a run: it is noted, and takes nothing away from the run."""
 
 
 def _tell(job: Job, test: Feed | None, result: dict[str, Any], kept: Mapping[str, Kept]) -> None:
@@ -611,7 +628,7 @@ def _tell(job: Job, test: Feed | None, result: dict[str, Any], kept: Mapping[str
     share = job.recipe.evaluation.evidence_share
     seconds = max(share * result["seconds"], LEAST_SECONDS if share else 0.0)
     context = Context(job, test, result, kept, name, seconds=seconds)
-    try:
+    with _only_telling("the report", Run(job.folder), job.progress, _report_again):
         # Saving took the model to the CPU, and with it the tensors that what computes shares with it.
         job.device = torch.device(job.recipe.training.device or "cpu")
         job.pretrained.module.to(job.device)
@@ -620,31 +637,107 @@ def _tell(job: Job, test: Feed | None, result: dict[str, Any], kept: Mapping[str
         write_json(job.folder / "evidence" / COLLECTED, {"seconds": spent, "missing": missing})
         job.progress.stage("writing the report")
         _write(Run(job.folder))
-    except KeyboardInterrupt:
-        job.progress.note(f"the report was not finished; the run is. Write it with: unfreeze report {job.folder}")
-    except (UnfreezeError, OSError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError) as error:
-        job.progress.note(f"the report could not be written ({error}); the run is finished")
 
 
-def _beside_scratch(run: Run, recipe: Recipe, objects: object | None, progress: Progress) -> None:
-    """Train the same network from random weights for as many epochs on the same rows, and tell its figures."""
+@contextmanager
+def _only_telling(what: str, run: Run, progress: Progress, again: Callable[[Run], str]) -> Iterator[None]:
+    """A failure or Ctrl-C in here is noted with how to go on: the run itself is finished and proven."""
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt):
+        progress.note(f"{what} was not finished; the run is. Make it with: {again(run)}")
+    except FAILURES as error:
+        progress.note(f"{what} could not be made ({error}); the run is finished")
+
+
+def _report_again(run: Run) -> str:
+    """How a run's evidence and report are made, all of it."""
+    if run.recipe.data.path is None:
+        return f"unfreeze.write_report({str(run.path)!r}, again=True, data=…)"
+    return f"unfreeze report {shlex.quote(str(run.path))} --again"
+
+
+def _resume_again(run: Run) -> str:
+    """How a run is resumed."""
+    if run.recipe.data.path is None:
+        return f"unfreeze.resume({str(run.path)!r}, data=…)"
+    return f"unfreeze resume {shlex.quote(str(run.path))}"
+
+
+def _tell_what_is_missing(run: Run, data: object | None, progress: Progress) -> None:
+    """Of a finished run the report and the comparison with a random start, where an interruption left them out."""
+    evaluation = run.recipe.evaluation
+    page = evaluation.report and not (run.path / "report.html").exists() and "merged" not in run.result
+    if (page or _wants_scratch(run)) and run.recipe.data.path is None and data is None:
+        progress.note(f"what tells about it is not finished, and its data were passed in Python: {_resume_again(run)}")
+        return
+    if page:
+        with _only_telling("the report", run, progress, _report_again):
+            _collect_again(run, data, progress, evaluation.evidence_share * run.result["seconds"])
+            _write(Run(run.path))
+    _beside_scratch(run, data, progress)
+
+
+def _tell_as(source: Run, merged: Run) -> None:
+    """Give a merged run the evidence, the report and the card of its source, with whose outputs its own agree."""
     from unfreeze.evidence._collect import FOLDER
 
+    if (source.path / FOLDER).is_dir():
+        with full_disk_said(merged.path / FOLDER):
+            shutil.copytree(source.path / FOLDER, merged.path / FOLDER, dirs_exist_ok=True)
+    if (source.path / "report.html").exists():
+        _write(merged)
+
+
+def _wants_scratch(run: Run) -> bool:
+    """Whether the recipe asks for training from scratch beside, and it has not been done."""
+    from unfreeze.evidence._collect import FOLDER
+
+    asked = run.recipe.evaluation.scratch and bool(run.result["history"]) and "merged" not in run.result
+    return asked and not (run.path / FOLDER / SCRATCH).exists()
+
+
+def _beside_scratch(run: Run, objects: object | None, progress: Progress) -> None:
+    """Where it was asked for, train the same network from random weights as long, and tell figures and times of both.
+
+    As many epochs as the run really had: where the run played frozen layers back, that takes many times its cost.
+    """
+    from unfreeze.evidence._collect import FOLDER
+
+    if not _wants_scratch(run):
+        return
     progress.stage("training the same network from random weights, for comparison")
     place = run.path / FOLDER / "scratch"
-    asked = replace(
-        recipe,
-        method=MethodRecipe(name="scratch"),
-        training=replace(recipe.training, lr=None, head_lr=None),
+    with _only_telling("the comparison with training from scratch", run, progress, _resume_again):
+        try:
+            made = fit_recipe(_from_scratch(run, place), objects=objects)
+            other = made.result
+            split = "test" if other["test"] else "validation"
+            found = {
+                "split": split,
+                "figures": other[split],
+                "epochs": made.recipe.training.epochs,
+                "seconds": other["seconds"],
+                "learning_seconds": other["cost"]["learning_seconds"],
+            }
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+        write_json(run.path / FOLDER / SCRATCH, found)
+        if run.recipe.evaluation.report:
+            _write(Run(run.path))
+
+
+def _from_scratch(run: Run, place: Path) -> Recipe:
+    """The run's recipe with random weights, for as many epochs as it had; what its own method decided is open again."""
+    recipe = run.recipe
+    changes = other_method(recipe, run.manifest.modality, "scratch")
+    changes["training.epochs"] = min(recipe.training.epochs or 1.0, float(run.result["history"][-1]["epoch"]))
+    changes["training.early_stopping"] = None
+    return replace(
+        with_values(replace(recipe, method=MethodRecipe(name="scratch")), changes),
         evaluation=replace(recipe.evaluation, report=False, scratch=False, gate="inline"),
         output=OutputRecipe(folder=str(place), overwrite=True),
     )
-    other = fit_recipe(asked, objects=objects).result
-    split = "test" if other["test"] else "validation"
-    found = {"split": split, "figures": other[split], "seconds": other["seconds"]}
-    shutil.rmtree(place)
-    write_json(run.path / FOLDER / "scratch.json", found)
-    write_report(run.path)
 
 
 def write_report(
@@ -679,10 +772,15 @@ def _write(run: Run) -> Path:
     return page.write_report(run)
 
 
-def _collect_again(run: Run, data: object | None, progress: Progress) -> None:
+def _collect_again(run: Run, data: object | None, progress: Progress, seconds: float = float("inf")) -> None:
     from unfreeze.evidence._collect import COLLECTED, collect
     from unfreeze.evidence._context import Context
 
+    if "merged" in run.result:
+        raise RunError(
+            f"The run '{run.path}' was merged: its evidence is that of '{run.result['merged']}', where it can be "
+            "collected again; then merge that run again."
+        )
     if run.recipe.data.path is None and data is None:
         raise RunError(f"The data of '{run.path}' were passed in Python: pass them again, write_report(path, data=…).")
     made = make_plan(run.recipe, data, progress)
@@ -700,15 +798,17 @@ def _collect_again(run: Run, data: object | None, progress: Progress) -> None:
             kept[split] = keeper.kept()
     name = "" if run.recipe.method.name is None else parse_method(run.recipe.method.name)[0]
     began = time.perf_counter()
-    missing = collect(Context(job, test, run.result, kept, name))
-    seconds = time.perf_counter() - began
-    write_json(run.path / "evidence" / COLLECTED, {"seconds": seconds, "missing": missing})
+    missing = collect(Context(job, test, run.result, kept, name, seconds=seconds))
+    spent = time.perf_counter() - began
+    write_json(run.path / "evidence" / COLLECTED, {"seconds": spent, "missing": missing})
 
 
 def _how_to_continue(made: Plan, folder: Path, further: list[str]) -> str:
     """The command, or the call where something was given in Python."""
     again = ["data=…"] * (made.recipe.data.path is None) + ["hooks=…"] * bool(further)
-    return f"unfreeze.resume({', '.join([repr(str(folder)), *again])})" if again else f"unfreeze resume {folder}"
+    if again:
+        return f"unfreeze.resume({', '.join([repr(str(folder)), *again])})"
+    return f"unfreeze resume {shlex.quote(str(folder))}"
 
 
 def _say_finished(folder: Path, about: dict[str, Any]) -> None:

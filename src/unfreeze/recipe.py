@@ -196,7 +196,9 @@ class EvaluationRecipe:
     swaps: list[list[str]] = option(
         [], "groups of words that should not matter: predictions with each put in another's place are compared"
     )
-    scratch: bool = option(False, "also train the same network from random weights at equal cost, for comparison")
+    scratch: bool = option(
+        False, "also train the same network from random weights, for as many epochs; the times of both are told"
+    )
     gate: Literal["process", "inline"] = option("process", "reload the saved model in a fresh process, or in this one")
     gate_rows: Count = option(64, "rows whose predictions must be reproduced")
     gate_tolerance: Positive = option(1e-4, "largest difference of any output, relative to the outputs' scale")

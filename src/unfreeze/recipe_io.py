@@ -265,7 +265,7 @@ def _overlaid(recipe: Recipe, values: Mapping[str, Any], where: str, problems: l
         if inside is None:
             problems.append(f"{origin}: {_unknown(key, (), list(hints_of(Recipe)))}")
         else:
-            inside[place[-1]] = _merged(inside.get(place[-1]), value)
+            inside[place[-1]] = _merged(_hint_of(place), inside.get(place[-1]), value)
     return _Reader("recipe", {}, problems, origins).recipe(tree)
 
 
@@ -277,9 +277,13 @@ def _descend(tree: dict[str, Any], parts: Sequence[str]) -> dict[str, Any] | Non
     return tree
 
 
-def _merged(old: Any, new: Any) -> Any:
-    """A whole section given at once changes the options that it names and leaves the others."""
-    return {**old, **new} if isinstance(old, dict) and isinstance(new, dict) else new
+def _merged(hint: Any, old: Any, new: Any) -> Any:
+    """A whole section given at once changes the options that it names and leaves the others.
+
+    A mapping of names that are not the recipe's own, such as method.options, is one value: a new one replaces it.
+    """
+    section = isinstance(hint, type) and is_dataclass(hint)
+    return {**old, **new} if section and isinstance(old, dict) and isinstance(new, dict) else new
 
 
 def _setting_value(key: str, text: str) -> Any:
@@ -293,10 +297,12 @@ def _setting_value(key: str, text: str) -> Any:
 
 
 def _hint_at(key: str) -> Any:
-    hint: Any = Recipe
     parts = key.split(".")
-    if key in SHORT_FORMS:
-        parts.append(SHORT_FORMS[key])
+    return _hint_of([*parts, SHORT_FORMS[key]] if key in SHORT_FORMS else parts)
+
+
+def _hint_of(parts: Sequence[str]) -> Any:
+    hint: Any = Recipe
     for part in parts:
         if not (isinstance(hint, type) and is_dataclass(hint)):
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -66,6 +67,12 @@ class Run:
         """Names of the hooks that were given in Python, beside those that the recipe asks for."""
         return [str(name) for name in _read(self.path / STATUS).get("hooks") or ()]
 
+    @property
+    def cost(self) -> dict[str, Any] | None:
+        """Of an unfinished run, what its sessions have taken so far, as `unfreeze.energy.Meter` reads it."""
+        found: dict[str, Any] | None = _read(self.path / STATUS).get("cost")
+        return found
+
     @cached_property
     def result(self) -> dict[str, Any]:
         """Everything that was measured.
@@ -78,7 +85,7 @@ class Run:
         if not (self.path / RESULT).exists():
             raise RunError(
                 f"The run '{self.path}' is not finished (status: {self.status}). Continue it with: "
-                f"unfreeze resume {self.path}"
+                f"unfreeze resume {shlex.quote(str(self.path))}"
             )
         result = _read(self.path / RESULT)
         if not {"model", "metric", "test", "parameters"} <= result.keys():
@@ -161,7 +168,7 @@ class Run:
         if self.calibration is None:
             raise RunError(
                 f"The run '{self.path}' has no calibration to abstain by: it had no validation rows, or collected no "
-                f"evidence. `unfreeze report {self.path} --again` collects it."
+                f"evidence. `unfreeze report {shlex.quote(str(self.path))} --again` collects it."
             )
         return self.calibration.step_for(error_rate)
 

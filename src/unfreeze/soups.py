@@ -157,9 +157,13 @@ def _both(one: Any, other: Any) -> str:
 
 
 def soup_recipe(runs: Sequence[Run], output: str | None, overwrite: bool) -> Recipe:
-    """The recipe under which the soup is judged: the first run's, with an output of its own."""
+    """The recipe under which the soup is judged: the first run's, with an output of its own.
+
+    It is not compared with training from scratch: a soup has no epochs of its own.
+    """
     recipe = runs[0].recipe
-    return replace(recipe, output=replace(recipe.output, folder=output, overwrite=overwrite, tensorboard=False))
+    made = replace(recipe.output, folder=output, overwrite=overwrite, tensorboard=False)
+    return replace(recipe, evaluation=replace(recipe.evaluation, scratch=False), output=made)
 
 
 # ---------------------------------------------------------------------------------------------------- mixing

@@ -14,7 +14,7 @@ import unfreeze
 from unfreeze.advice import Advice
 from unfreeze.data.manifest import Column, Finding, Manifest, Prepared, Quarantined
 from unfreeze.methods import Phase
-from unfreeze.recipe import Recipe
+from unfreeze.recipe import DataRecipe, Recipe
 
 EVIL = "[red]x[/red]\x1b[31m\x07‮"
 
@@ -82,6 +82,7 @@ class FakeRun:
     path: Path
     result: dict[str, Any]
     sweep: dict[str, Any] = field(default_factory=lambda: SWEEP)
+    recipe: Recipe = field(default_factory=lambda: Recipe(data=DataRecipe(path="data.csv")))
 
     def predict_all(self, source: Any, **options: Any) -> tuple[list[dict[str, Any]], tuple[Quarantined, ...]]:
         rows = [{"origin": f"{source}, row {row}", "prediction": EVIL, "probabilities": {EVIL: 0.75, "b": 0.25}}

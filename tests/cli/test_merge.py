@@ -218,3 +218,16 @@ def test_the_command_with_a_stand_in(api: Stub, capsys: pytest.CaptureFixture[st
     assert json.loads(capsys.readouterr().out)["run"] == "r-merged"
     assert main(["merge", "r", "--output", "o"]) == 0
     assert "Run: o" in capsys.readouterr().out
+
+
+def test_a_merged_run_has_the_report_of_its_source(home: Path, tmp_path: Path) -> None:
+    options = {"method": "lora:2", "epochs": 1, "evaluation__report": True, "evaluation__evidence_share": 1000.0}
+    source = fit_text(home, tmp_path / "run", **options)
+    merged = unfreeze.merge(source.path)
+    assert merged.evidence.keys() == source.evidence.keys()
+    assert "was merged from" in (merged.path / "report.html").read_text(encoding="utf-8")
+    assert "folded into the base" in (merged.path / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "was merged from" not in (source.path / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(RunError, match="was merged: its evidence is that of"):
+        unfreeze.write_report(merged.path, again=True)
+    assert unfreeze.resume(merged.path).path == merged.path

@@ -16,10 +16,11 @@ import unfreeze
 from unfreeze.advice import ADVICE, advise
 from unfreeze.advice.more_epochs import rule as more_epochs
 from unfreeze.advice.overfitting import rule as overfitting
-from unfreeze.errors import UserError
+from unfreeze.errors import Interrupted, UserError
 from unfreeze.evidence import EVIDENCE
 from unfreeze.evidence._context import Context
-from unfreeze.evidence.cost import WORLD, carbon_intensity
+from unfreeze.evidence.cost import WORLD, carbon_intensity, components_of, epochs_done
+from unfreeze.progress import Silent
 from unfreeze.report.card import card
 from unfreeze.run import Run
 
@@ -54,6 +55,161 @@ def test_cost_counts_what_replay_saved(run: Run) -> None:
     assert cost["energy_wh"] > 0
     assert cost["replay"]["flops_saved"] == pytest.approx(2 * cost["replay"]["flops_done"]), "3 epochs, computed once"
     assert cost["replay"]["flops_done"] > rows
+    whole = cost["from_scratch"]
+    assert whole["epochs"] == 3
+    # Three passes' worth for each training row, one for each of validation: of more than the frozen layers.
+    train, held = run.result["rows"]["train"], run.result["rows"]["validation"]
+    a_row = whole["flops"] / (3 * (3 * train + held))
+    assert a_row >= cost["replay"]["flops_done"] / (train + held)
+    for saved in (whole, cost["replay"]):
+        assert saved["seconds"] > 0
+        assert saved["co2_g"] == pytest.approx(cost["co2_g"] * saved["seconds"] / cost["seconds"])
+
+
+def test_there_is_one_time(run: Run) -> None:
+    cost = run.evidence["cost"]
+    assert cost["seconds"] == run.result["seconds"] == run.result["cost"]["seconds"]
+    assert 0 < cost["learning_seconds"] < run.result["train_seconds"] < cost["seconds"]
+
+
+def test_replay_counts_the_epochs_that_were_done() -> None:
+    from unfreeze.methods import Phase
+
+    phases = [Phase(name=name, learn=("head",), epochs=4) for name in ("a", "b", "b")]
+    history = [
+        {"phase": "a", "step": 10}, {"phase": "a", "step": 20},
+        {"phase": "b", "step": 30}, {"phase": "b", "step": 35}, {"phase": "b", "step": 45},
+    ]  # fmt: skip
+    assert epochs_done(phases, history, [40, 15, 40]) == [(20, 2), (15, 2), (10, 1)]
+    assert epochs_done(phases[:2], history[:2], [40, 40]) == [(20, 2), (0, 0)]
+
+
+def read_as(processor: float | None, gpu: float | None) -> dict[str, Any]:
+    return {"processor_seconds": 10.0, "joules": {"processor": processor, "gpu": gpu}}
+
+
+@pytest.mark.parametrize(
+    ("processor", "gpu", "device", "expected"),
+    [
+        (5.0, 7.0, "cuda", [("processor", 5.0, "read"), ("GPU", 7.0, "read")]),
+        (None, 7.0, "cuda", [("processor", 40.0, "estimated"), ("GPU", 7.0, "read")]),
+        (5.0, None, "cuda", [("processor", 5.0, "read"), ("GPU", None, "not counted")]),
+        (None, None, "mps", [("processor", 40.0, "estimated"), ("GPU", None, "not counted")]),
+        (None, 7.0, "cpu", [("processor", 40.0, "estimated")]),
+    ],
+)
+def test_energy_is_told_by_component(
+    processor: float | None, gpu: float | None, device: str, expected: list[tuple[str, float | None, str]]
+) -> None:
+    found = components_of(read_as(processor, gpu), device)
+    assert [(part["name"], part["joules"], part["how"]) for part in found] == expected
+
+
+def test_what_is_not_counted_is_said_on_the_page(run: Run) -> None:
+    from types import SimpleNamespace
+
+    from unfreeze.report.sections.cost import SECTION
+
+    components = components_of(read_as(None, None), "cuda")
+    told = SimpleNamespace(evidence={"cost": {**run.evidence["cost"], "components": components}})
+    page = str(SECTION.render(told))  # type: ignore[arg-type]
+    assert "far too low" in page
+    assert "not counted" in page
+    assert "far too low" not in str(SECTION.render(run))
+    assert "for as many epochs (3)" in str(SECTION.render(run))
+
+
+class StopAt(Silent):
+    """Ctrl-C once a stage is reached, or an update."""
+
+    def __init__(self, stage: str = "", update: int = 0) -> None:
+        self.at, self.left, self.notes = stage, update, []
+
+    def stage(self, message: str) -> None:
+        if self.at and message.startswith(self.at):
+            self.at = ""
+            raise KeyboardInterrupt
+
+    def step(self, step: int, loss: float, lr: float) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def test_a_resumed_run_costs_what_all_its_sessions_took(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        fit_text(home, tmp_path / "run", method="head", epochs=3, progress=StopAt(update=9))
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["cost"]["learning_seconds"] > 0
+    status["cost"]["seconds"] += 1000.0
+    status["cost"]["learning_seconds"] += 500.0
+    (tmp_path / "run" / "status.json").write_text(json.dumps(status))
+    result = unfreeze.resume(tmp_path / "run").result
+    assert result["seconds"] == result["cost"]["seconds"] > 1000.0
+    assert 1000.0 > result["cost"]["learning_seconds"] > 500.0
+
+
+def test_a_killed_session_is_counted_too(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from small import KillAt, Killed
+
+    from unfreeze.train import metering
+
+    monkeypatch.setattr(metering, "EVERY", 0.0)
+    with pytest.raises(Killed):
+        fit_text(home, tmp_path / "run", method="head", epochs=3, progress=KillAt(9))
+    assert unfreeze.load(tmp_path / "run").cost["seconds"] > 0  # type: ignore[index]
+
+
+def test_a_report_that_was_interrupted_is_made_on_resuming(home: Path, tmp_path: Path) -> None:
+    progress = StopAt("writing the report")
+    made = fit_text(home, tmp_path / "a run", method="head", epochs=1, progress=progress, **TELL)
+    assert made.status == "finished"
+    assert not (made.path / "report.html").exists()
+    assert any(f"unfreeze report '{made.path}' --again" in note for note in progress.notes)
+    again = unfreeze.resume(made.path)
+    assert (again.path / "report.html").exists()
+    assert (again.path / "MODEL_CARD.md").exists()
+    assert again.evidence["probe"]["figures"]
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_comparison_that_fails_costs_no_run(
+    stop: bool, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it writes no report where none was asked for."""
+    from unfreeze import api
+
+    whole = api.fit_recipe
+
+    def once(recipe: Any, **options: Any) -> Any:
+        if recipe.method.name == "scratch":
+            raise KeyboardInterrupt if stop else RuntimeError("no room")
+        return whole(recipe, **options)
+
+    progress = StopAt()
+    with monkeypatch.context() as patch:
+        patch.setattr(api, "fit_recipe", once)
+        made = fit_text(home, tmp_path / "run", method="head", epochs=1, evaluation__scratch=True, progress=progress)
+    assert made.status == "finished"
+    assert any("from scratch" in note for note in progress.notes)
+    assert "scratch" not in made.evidence
+    again = unfreeze.resume(made.path)
+    assert again.evidence["scratch"]["epochs"] == 1
+    assert not (again.path / "report.html").exists(), "evaluation.report is false"
+    assert not (again.path / "evidence" / "scratch").exists()
+
+
+def test_a_sweep_is_compared_too(home: Path, tmp_path: Path) -> None:
+    options = {key: value for key, value in BASE.items() if key not in ("lr", "head_lr", "output")}
+    swept = unfreeze.sweep(
+        home / "table.csv", str(home / "bert"), target="label", split="split", rates=[1e-2], decays=[0.0], seeds=2,
+        epochs=2, output=tmp_path / "run", evaluation__scratch=True, **options,
+    )  # fmt: skip
+    assert swept.evidence["scratch"]["epochs"] <= 2
+    assert swept.result["cost"]["learning_seconds"] > 0
 
 
 def test_a_countrys_mix(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +260,10 @@ def test_training_from_scratch_is_told_beside(home: Path, tmp_path: Path) -> Non
     assert scratch["split"] == "test"
     assert scratch["figures"]["accuracy"].keys() == {"value", "low", "high"}
     assert not (made.path / "evidence" / "scratch").exists()
-    assert "from scratch" in (made.path / "report.html").read_text(encoding="utf-8")
+    assert scratch["learning_seconds"] > 0
+    assert "random weights, for as many epochs (which took it" in (made.path / "report.html").read_text(
+        encoding="utf-8"
+    )
 
 
 class Told:

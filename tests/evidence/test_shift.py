@@ -22,7 +22,7 @@ from unfreeze.evidence._context import Context
 from unfreeze.evidence._paired import paired
 from unfreeze.evidence._reading import Corrupted, affordable, in_order, names_of, outputs_and_features
 from unfreeze.evidence._suite import FEWEST_ROWS, MOST_ROWS, left_out, plan_suite
-from unfreeze.evidence.shift import difference
+from unfreeze.evidence.shift import _drop, difference
 from unfreeze.run import Run
 
 NAMES = ("a", "b", "c", "d")
@@ -301,3 +301,11 @@ def test_differences_of_the_same_rows_are_paired(texts: tuple[Run, Context]) -> 
     assert sure.mean([0])["low"] == pytest.approx(60 / (60 + 1.96**2), rel=1e-3)
     assert sure.mean([0, 1])["low"] < 1
     assert paired(context, [right[:1]], targets[:1]).mean([0]) == {"value": 1.0, "low": None, "high": None}
+
+
+def test_of_an_error_more_is_a_drop() -> None:
+    item = {
+        "difference": {"mae": {"value": 0.5, "low": 0.2, "high": 0.8}, "r2": {"value": -0.3, "low": -0.4, "high": -0.2}}
+    }
+    assert _drop(item, "mae", False) == {"value": 0.5, "low": 0.2, "high": 0.8}
+    assert _drop(item, "r2", True) == {"value": 0.3, "low": 0.2, "high": 0.4}

@@ -75,7 +75,7 @@ def test_labels(run: Run) -> None:
     text = text_of(page)
     assert "evidence/labels.csv" in text
     assert "data.drop_suspects=" in text
-    assert str(run.path.parent) not in text, "the page tells no folder of the machine"
+    assert f"--set data.drop_suspects={run.path}/evidence/labels.csv" in text, "as it is typed"
     assert [each.text for each in page.all("h3")] == ["Validation and test", "Training"]
 
 

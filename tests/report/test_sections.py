@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ import torch
 from made import classes, context, numbers, write_run
 from page import Page
 
+from unfreeze.recipe_io import with_values
 from unfreeze.report.findings import findings
 from unfreeze.report.html import element
 from unfreeze.report.sections import classes as classes_section
-from unfreeze.report.sections import comparison, curves, layers, summary, sweep
+from unfreeze.report.sections import comparison, curves, layers, provenance, summary, sweep
 from unfreeze.run import Run, open_run
 
 
@@ -303,3 +305,50 @@ def test_sweep(tmp_path: Path) -> None:
     assert "the best of 4 heads" in page.text
     assert "diverged" in page.text
     assert "0.850 (0.800 to 0.900)" in [each.text for each in page.all("text")]
+
+
+# ----------------------------------------------------------------------------------------------- provenance
+
+
+def again(run: Run) -> str:
+    return read(provenance.render(run)).all("p")[-1].text
+
+
+def test_the_command_that_makes_it_again_is_the_right_one(tmp_path: Path) -> None:
+    made = classes()
+    folder = tmp_path / "it's a run"
+    run = write_run(folder, made)
+    assert "unfreeze.fit(data, recipe=unfreeze.load_recipe(" in again(run), "its data have no path"
+    made.recipe = with_values(made.recipe, {"data.path": "reviews.csv"})
+    run = write_run(tmp_path / "another's run", made)
+    command = shlex.split(again(run).partition(": ")[2])
+    assert command == ["unfreeze", "fit", f"{run.path}/recipe.resolved.yaml", "--output", f"{run.path}-again"]
+    soup = {"kind": "greedy", "runs": [{"run": "runs/a b"}, {"run": "runs/c"}]}
+    (run.path / "soup.json").write_text(json.dumps(soup))
+    command = shlex.split(again(open_run(run.path)).partition(": ")[2])
+    assert command == ["unfreeze", "soup", "runs/a b", "runs/c", "--greedy", "--output", f"{run.path}-again"]
+
+
+def test_a_merged_run_says_whose_figures_it_shows(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", classes(), merged="/runs/the source")
+    assert any("/runs/the source" in text and "folded into its base" in text for _, text in kinds(run))
+    assert again(run).endswith("unfreeze merge '/runs/the source'")
+    assert not any("folded" in text for _, text in kinds(write_run(tmp_path / "other", classes())))
+
+
+@pytest.mark.parametrize(
+    ("rows", "last", "words"),
+    [(1000, 0.6, "more data may help"), (20, 0.6, "chance alone may explain"), (1000, 0.5, "does not rise")],
+)
+def test_a_curve_rises_only_beyond_chance(rows: int, last: float, words: str, tmp_path: Path) -> None:
+    evidence = probed({"value": 0.1, "low": 0.05, "high": 0.2})
+    evidence["probe"]["rows"]["validation"] = rows  # type: ignore[index]
+    evidence["probe"]["curve"][-1]["score"] = last  # type: ignore[index]
+    assert words in read(comparison.render(write_run(tmp_path / "run", classes(), evidence))).text
+
+
+def test_updates_are_whole_numbers(tmp_path: Path) -> None:
+    page = read(curves.render(write_run(tmp_path / "run", classes())))
+    cells = [each.text for each in page.all("td")]
+    assert "10" in cells
+    assert "10.0" not in cells

@@ -88,7 +88,7 @@ def test_overconfidence_is_said_in_words() -> None:
     assert "0.150 (0.130 to 0.170)" in text
     assert "too few validation rows to show it" in text
     assert "55.0 % (53.0 to 57.0)" in text
-    assert "unfreeze predict one FILE --error-rate 0.02" in text
+    assert "unfreeze predict runs/one FILE --error-rate 0.02" in text
     assert "less sure than it could be" in shown(calibration, "calibration", of_classes(temperature={"value": 0.5}))
     assert "hardly any correction" in shown(calibration, "calibration", of_classes(temperature={"value": 1.01}))
 
@@ -229,7 +229,7 @@ def test_figures_that_are_no_shares_stay_numbers() -> None:
 
 def test_what_there_was_no_time_for_is_said() -> None:
     found = of_shift(sets=[], suite={"rows": 0, "of": 10, "left_out": [], "cells": []})
-    assert "unfreeze report one --again" in shown(shift, "shift", found)
+    assert "unfreeze report runs/one --again" in shown(shift, "shift", found)
 
 
 # ----------------------------------------------------------------------------------------------------- wise-ft

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unfreeze.advice._advice import Advice, figures
+from unfreeze.advice._advice import Advice, figures, share_of_way
 
 if TYPE_CHECKING:
     from unfreeze.run import Run
@@ -14,20 +14,26 @@ BEHIND = 0.03
 
 
 def rule(run: Run) -> Advice | None:
-    """Balanced accuracy behind accuracy on validation, and classes of uneven sizes."""
-    counts = [count for count in run.manifest.counts.get("train", {}).values() if count]
-    found = figures(run)
-    whole, balanced = ((found.get(name) or {}).get("value") for name in ("accuracy", "balanced_accuracy"))
+    """Balanced accuracy surely behind accuracy on validation, and classes of uneven sizes."""
+    from unfreeze.evidence.shift import difference
+
     training = run.recipe.training
     if run.result["task"] != "classification" or training.sampling != "natural" or training.class_weights != "none":
         return None
-    if whole is None or balanced is None or max(counts) < UNEVEN * min(counts) or whole - balanced < BEHIND:
+    counts = [count for count in run.manifest.counts.get("train", {}).values() if count]
+    whole, balanced = (figures(run).get(name) for name in ("accuracy", "balanced_accuracy"))
+    if not counts or not whole or not balanced or max(counts) < UNEVEN * min(counts):
+        return None
+    # Of the same rows, so that the interval is rather too wide.
+    behind = difference(whole, balanced)
+    value, low, high, reached = behind["value"], behind["low"], behind["high"], balanced["value"]
+    if value is None or low is None or high is None or reached is None or value < BEHIND or low <= 0:
         return None
     return Advice(
         what="Draw every class equally often",
         why=f"the largest class has {max(counts) / min(counts):.0f} times the rows of the smallest, and accuracy over "
-        f"classes ({balanced:.3f}) is {whole - balanced:.3f} behind accuracy over rows ({whole:.3f}) on validation",
-        gain=min(0.5, (whole - balanced) / max(1e-6, 1.0 - balanced)),
+        f"classes ({reached:.3f}) is {value:.3f} ({low:.3f} to {high:.3f}) behind accuracy over rows on validation",
+        gain=share_of_way(value, reached, True),
         changes={"training.sampling": "balanced", "evaluation.metric": "balanced_accuracy"},
     )
 

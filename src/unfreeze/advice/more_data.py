@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unfreeze.advice._advice import Advice
+from unfreeze.advice._advice import Advice, share_of_way
+from unfreeze.evidence._rising import rise
 
 if TYPE_CHECKING:
     from unfreeze.run import Run
 
 RISE = 0.01
-"""Gain by the last doubling of the rows below which the curve counts as flat."""
+"""Gain by the last doubling of the rows below which the curve counts as flat, however sure it is."""
 
 
 def rule(run: Run) -> Advice | None:
-    """The probe's score on validation with half of its rows and with all of them."""
-    curve = (run.evidence.get("probe") or {}).get("curve") or []
-    if len(curve) < 2:
-        return None
-    half, whole = curve[-2], curve[-1]
-    rise = whole["score"] - half["score"]
-    if rise < RISE:
+    """The probe's score on validation with half of its rows and with all of them, beyond what chance gives."""
+    found = rise(run.evidence.get("probe"))
+    if found is None or found.value < RISE or not found.clear:
         return None
     rows = run.result["rows"]["train"]
     return Advice(
         what="Label more rows: twice as many would be worth trying",
-        why=f"a linear probe gained {rise:.3f} on validation when its rows went from {half['rows']:.0f} to "
-        f"{whole['rows']:.0f}; the run itself learned from {rows}",
-        gain=min(1.0, rise / max(1e-6, 1.0 - whole["score"])),
+        why=f"a linear probe gained {found.value:.3f} on validation when its rows went from {found.few} to "
+        f"{found.many}, which chance hardly explains (p = {found.p:.2g}); the run itself learned from {rows}",
+        gain=share_of_way(found.value, found.score, True),
     )
 
 

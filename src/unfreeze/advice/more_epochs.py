@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unfreeze.advice._advice import Advice, course
+from unfreeze.advice._advice import Advice, course, share_of_way
 
 if TYPE_CHECKING:
     from unfreeze.run import Run
@@ -19,12 +19,11 @@ def rule(run: Run) -> Advice | None:
     gained = last - before
     if gained <= 0:
         return None
-    scale = max(1e-6, 1.0 - last) if run.result["higher_is_better"] else max(1e-6, abs(last))
     length = run.recipe.training.epochs or len(epochs)
     return Advice(
         what=f"Train longer: {2 * length:g} epochs instead of {length:g}",
         why=f"the last epoch was the best on validation, and the last third of the epochs still gained {gained:.3f}",
-        gain=min(1.0, 0.5 * gained / scale),
+        gain=0.5 * share_of_way(gained, last, run.result["higher_is_better"]),
         changes={"training.epochs": 2 * length},
     )
 

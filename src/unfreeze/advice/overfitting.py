@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from unfreeze.advice._advice import Advice, course
+from unfreeze.advice._advice import Advice, course, share_of_way
 
 if TYPE_CHECKING:
     from unfreeze.run import Run
@@ -24,22 +24,26 @@ def rule(run: Run) -> Advice | None:
     steps = [abs(one[2] - two[2]) for one, two in pairwise(epochs)]
     if lost <= sorted(steps)[len(steps) // 2]:
         return None
-    image = run.manifest.modality == "image"
-    remedy = (
-        {"training.augment": ["flip", "crop:0.6", "mixup:0.2"]}
-        if image and not run.recipe.training.augment
-        else {"training.label_smoothing": 0.1}
-        if run.result["task"] == "classification" and not run.recipe.training.label_smoothing
-        else {"training.weight_decay": 10 * (run.recipe.training.weight_decay or 0.01)}
-    )
+    remedy, named = _remedy(run)
     return Advice(
-        what=f"Guard against overfitting: {', '.join(key.rpartition('.')[2].replace('_', ' ') for key in remedy)}, and "
-        "stop early",
+        what=f"Guard against overfitting: {named}, and stop early",
         why=f"validation was best after epoch {best[0]} of {epochs[-1][0]} and fell by {lost:.3f} from there, while "
-        f"the training loss went on from {best[1]:.3f} to {epochs[-1][1]:.3f}; the best weights were kept",
-        gain=0.1,
+        f"the training loss went on from {best[1]:.3f} to {epochs[-1][1]:.3f}; the best weights were kept, so that at "
+        "most about as much more can be gained",
+        gain=share_of_way(lost, best[2], run.result["higher_is_better"]),
         changes={**remedy, "training.early_stopping": 3},
     )
+
+
+def _remedy(run: Run) -> tuple[dict[str, Any], str]:
+    """What the recipe does not do yet, and its name."""
+    training = run.recipe.training
+    if run.manifest.modality == "image" and not training.augment:
+        changes = {"training.augment": ["flip", "crop:0.6", "mixup:0.2"], "training.cached_views": None}
+        return changes, "augmentation"
+    if run.result["task"] == "classification" and not training.label_smoothing:
+        return {"training.label_smoothing": 0.1}, "label smoothing"
+    return {"training.weight_decay": 10 * (training.weight_decay or 0.01)}, "weight decay"
 
 
 RULE = rule

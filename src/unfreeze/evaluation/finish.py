@@ -70,13 +70,16 @@ def evaluate_and_save(
     test = test if test is not None and len(test) else None
     figures: dict[str, Any] = {"validation": {}, "test": {}}
     kept: dict[str, Kept] = {}
+    scored = None
     if job.validation is not None:
         with keeping(job.working.module, len(job.validation)) as keeper:
             scorer = score(job, job.validation, None if folded else training.validation_features(), keeper.keep)
         figures["validation"], kept["validation"] = _figures(job, scorer), keeper.kept()
     if test is not None:
+        began = time.perf_counter()
         with keeping(job.working.module, len(test)) as keeper:
             scorer = score(job, test, keep=keeper.keep)
+        scored = {"rows": len(test), "seconds": time.perf_counter() - began}
         figures["test"], kept["test"] = _figures(job, scorer), keeper.kept()
         _write_predictions(job, test, kept["test"].outputs)
     baseline = _baseline(job, test or job.validation)
@@ -114,6 +117,7 @@ def evaluate_and_save(
         "gate": asdict(gate),
         "notes": job.notes,
         "train_seconds": trained_seconds,
+        "cost": {"scored": scored},
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     return result, kept

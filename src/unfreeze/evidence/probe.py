@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unfreeze.evaluation.intervals import with_intervals
+from unfreeze.evaluation.paired import chance_of_gain
 from unfreeze.evidence._before import began_at_random, features_before
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence
@@ -137,20 +138,25 @@ def _goodness(context: Context, given: Tensor, targets: Tensor) -> tuple[Tensor,
 
 
 def _mean(context: Context, given: Tensor, targets: Tensor) -> float:
+    """The share of rows or labels right, or R²."""
+    if context.manifest.task == "regression":
+        errors, spread = given.reshape(-1) - targets.reshape(-1), targets.reshape(-1) - targets.mean()
+        return 1.0 - float(errors.square().sum() / spread.square().sum().clamp(min=1e-12))
     return float(_goodness(context, given, targets)[0].mean())
 
 
 def _gain(context: Context, before: Tensor, after: Tensor, targets: Tensor) -> dict[str, Any]:
-    """How much better one is than the other, paired by row, with a bootstrap interval of 95 %."""
+    """How much better one is than the other, paired by row: a bootstrap interval of 95 %, and how often by chance."""
     better, unit = _goodness(context, after, targets)
     gain = (better - _goodness(context, before, targets)[0]).numpy()
+    p = chance_of_gain(gain, context.recipe.seed)
     resamples = context.recipe.evaluation.bootstrap
     if not resamples or len(gain) < 2:
-        return {"unit": unit, "value": float(gain.mean()), "low": None, "high": None}
+        return {"unit": unit, "value": float(gain.mean()), "low": None, "high": None, "p": p}
     draw = np.random.default_rng(context.recipe.seed)
     means = [gain[draw.integers(0, len(gain), len(gain))].mean() for _ in range(resamples)]
     low, high = np.percentile(means, [2.5, 97.5])
-    return {"unit": unit, "value": float(gain.mean()), "low": float(low), "high": float(high)}
+    return {"unit": unit, "value": float(gain.mean()), "low": float(low), "high": float(high), "p": p}
 
 
 EVIDENCE = Evidence(

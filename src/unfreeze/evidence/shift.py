@@ -45,7 +45,7 @@ def collect(context: Context) -> dict[str, Any] | None:
     metric = metric_of(context)
     higher = context.task.higher_is_better(metric)
     for item in sets:
-        item["drop"] = _drop(item, metric) if higher else None
+        item["drop"] = _drop(item, metric, higher)
     return {
         "metric": metric,
         "higher_is_better": higher,
@@ -56,11 +56,13 @@ def collect(context: Context) -> dict[str, Any] | None:
     }
 
 
-def _drop(item: dict[str, Any], metric: str) -> Figure | None:
-    """How much lower the metric is than within the distribution."""
+def _drop(item: dict[str, Any], metric: str, higher: bool) -> Figure | None:
+    """How much worse the metric is than within the distribution: lower, or of an error higher."""
     figure = item.get("difference", {}).get(metric)
     if not figure or figure["value"] is None:
         return None
+    if not higher:
+        return dict(figure)
     turned = {"value": "value", "low": "high", "high": "low"}
     return {end: None if figure[other] is None else -figure[other] for end, other in turned.items()}
 

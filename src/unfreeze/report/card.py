@@ -147,7 +147,7 @@ def _limits(run: Run) -> str:
     for item in (run.evidence.get("shift") or {}).get("sets") or []:
         drop = item.get("drop") or {}
         if (drop.get("value") or 0) > 0:
-            found.append(f"- On '{_plain(item.get('name', 'another set'))}' it is {drop['value']:.3f} lower.")
+            found.append(f"- On '{_plain(item.get('name', 'another set'))}' it is {drop['value']:.3f} worse.")
     return "\n".join([*found, "", f"{ASK} known failures, and people or situations for which it was not tested."])
 
 
@@ -211,11 +211,17 @@ def _method(run: Run) -> str:
     what = "Phases written out in the recipe."
     if name is not None and not run.recipe.method.phases:
         what = METHODS.get(parse_method(name)[0]).card.what
+    merged = ""
+    if result.get("merged"):
+        merged = (
+            " What the adapter learned was then folded into the base: this model is plain, and reproduced the outputs "
+            "of the run that it was merged from."
+        )
     return (
         f"Fine-tuned from {_plain(result['provenance']['name'])} by the method '{result['method']}' with unfreeze "
         f"{__version__}. {_plain(what)} {share:.1%} of {result['parameters']:,} parameters learned, for "
         f"{training.epochs or 0:g} epochs in batches of {training.batch_size}; "
-        f"{_kept(run)}. Everything is in recipe.resolved.yaml.{_proven(run)}"
+        f"{_kept(run)}. Everything is in recipe.resolved.yaml.{_proven(run)}{merged}"
     )
 
 

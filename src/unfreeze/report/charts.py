@@ -388,14 +388,19 @@ def _lines_table(series: Sequence[Line], x: str, y: str, title: str) -> Html:
     grids = {tuple(at for at, _ in line.points) for line in series}
     if len(grids) == 1:
         kept = thinned(range(len(next(iter(grids)))), MOST_ROWS)
-        rows = [[short(series[0].points[at][0]), *(_cell(line, at) for line in series)] for at in kept]
+        rows = [[_at(series[0].points[at][0]), *(_cell(line, at) for line in series)] for at in kept]
         return table([x, *(line.name for line in series)], rows, title)
     rows = [
-        [line.name, short(line.points[at][0]), _cell(line, at)]
+        [line.name, _at(line.points[at][0]), _cell(line, at)]
         for line in series
         for at in thinned(range(len(line.points)), MOST_ROWS)
     ]
     return table(["series", x, y], rows, title)
+
+
+def _at(x: float) -> str:
+    """A place on the horizontal axis: updates and rows are counted, and have no places after the point."""
+    return f"{x:,.0f}" if float(x).is_integer() else short(x)
 
 
 def _cell(line: Line, place: int) -> str:

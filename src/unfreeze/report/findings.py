@@ -28,9 +28,19 @@ class Said:
 
 def findings(run: Run) -> list[Said]:
     """Every note that applies, problems first."""
-    makers = (_baseline, _probe, _few_rows, _labels, _surely_wrong, _evidence, _training, _data, _proven)
+    makers = (_merged, _baseline, _probe, _few_rows, _labels, _surely_wrong, _evidence, _training, _data, _proven)
     found = [said for maker in makers for said in maker(run)]
     return sorted(found, key=lambda said: GRAVITY[said.kind])
+
+
+def _merged(run: Run) -> Iterator[Said]:
+    """Whose figures and evidence a merged run shows."""
+    if run.result.get("merged"):
+        text = (
+            "”: what its adapter had learned was folded into its base. The merged model reproduced that run's outputs; "
+            "the figures and the evidence here are that run's."
+        )
+        yield Said("info", join(["This run was merged from “", isolated(visible(run.result["merged"])), text]))
 
 
 def _baseline(run: Run) -> Iterator[Said]:

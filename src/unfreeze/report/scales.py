@@ -9,6 +9,9 @@ from itertools import pairwise
 
 from unfreeze.report.markup import number
 
+SMALLEST = 1e-300
+"""A range that is narrower has no round values in it: its parts would be zero."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -36,7 +39,7 @@ def _tiny(scale: Scale) -> float:
 
 def ticks(low: float, high: float, count: int = 5, least: float = 0.0) -> list[float]:
     """About `count` round values from low to high (steps of 1, 2, 2.5 or 5 times a power of ten, at least `least`)."""
-    if not high > low:
+    if not high - low > SMALLEST:
         return [low]
     rough = max((high - low) / max(1, count), least)
     power = 10.0 ** math.floor(math.log10(rough))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,3 +62,8 @@ def rows(count: int, kind: str = "row") -> str:
 def judged(result: dict[str, Any]) -> str:
     """The split that figures are told of: the test, or validation where there is no test."""
     return "test" if result.get("test") else "validation"
+
+
+def typed(argument: object) -> str:
+    """An argument as it is typed in a shell: a run's path from where it was made, quoted where it has to be."""
+    return shlex.quote(str(argument))

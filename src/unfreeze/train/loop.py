@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -149,7 +150,8 @@ class Training:
     def _stop_if_asked(self, stop: StopRequest) -> None:
         if stop.wanted:
             self._checkpoint()
-            raise Interrupted(f"Interrupted at update {self.at.step}. Continue with: unfreeze resume {self.job.folder}")
+            folder = shlex.quote(str(self.job.folder))
+            raise Interrupted(f"Interrupted at update {self.at.step}. Continue with: unfreeze resume {folder}")
 
     def _update(self, phase: Phase, steps: int, rows: list[int], replayed: Replayed | None) -> None:
         """One step of the optimizer on the mean loss of a batch."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from unfreeze.machine import free_disk, free_memory
 from unfreeze.methods import Phase
@@ -178,9 +179,7 @@ def _level(job: Job, phase: Phase, digests: Mapping[str, str]) -> Level:
     first, second = _probes(job)
     job.working.module.eval()
     replay = prepare_replay(job.working.stack, phase.learn, first, second)
-    lengths = job.train.lengths
-    # Both grow with the tokens that are read, and about so with the length of the rows.
-    share = sum(lengths) / len(lengths) / max(next(iter(first.values())).shape[1] if job.reads_text else 1, 1)
+    share = _of_middling_length(job, first)
     rows = len(next(iter(first.values())))
     kept = sum(tensor.numel() * tensor.element_size() for tensor in _captured(replay, first)) / rows
     ragged = any(replay.has_length())
@@ -191,6 +190,22 @@ def _level(job: Job, phase: Phase, digests: Mapping[str, str]) -> Level:
         flops_below(replay, first) / rows * share,
         kept * (share if ragged else 1),
     )
+
+
+def _of_middling_length(job: Job, batch: Batch) -> float:
+    """By what to multiply counts of a batch: they grow with the tokens read, and about so with the length of rows."""
+    lengths = job.train.lengths
+    return sum(lengths) / len(lengths) / max(next(iter(batch.values())).shape[1] if job.reads_text else 1, 1)
+
+
+@torch.no_grad()
+def flops_of_a_row(job: Job) -> float:
+    """Operations of products and convolutions in one forward pass of the whole model, for a middling training row."""
+    batch, _ = _probes(job)
+    job.working.module.eval()
+    with FlopCounterMode(display=False) as counter:
+        job.working.module(**batch)
+    return float(counter.get_total_flops()) / len(next(iter(batch.values()))) * _of_middling_length(job, batch)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from unfreeze.report.html import (
     scored,
     table,
 )
-from unfreeze.report.words import rows
+from unfreeze.report.words import rows, typed
 from unfreeze.run import Run
 
 FIGURES = {
@@ -170,7 +170,7 @@ def _abstention(run: Run, found: dict[str, Any]) -> list[Html | None]:
         heading("Abstaining"),
         paragraph(
             "A model that is asked to keep an error rate gives no prediction where it is not sure enough: ",
-            code(f"unfreeze predict {run.path.name} FILE --error-rate 0.02"),
+            code(f"unfreeze predict {typed(run.path)} FILE --error-rate 0.02"),
             ". The threshold is chosen on validation rows, as if one more of its answers were wrong.",
         ),
         curve,
@@ -221,8 +221,8 @@ def _numbers(found: dict[str, Any]) -> Html | None:
     kept, judged = found["kept"], found["judged"]
     said = (
         f"Predictions come with an interval of ±{number(kept['radius'], 3)}, which is to hold "
-        f"{percent(kept['level'], 0)} of further values: so far off were that many of the validation rows, to which "
-        "nothing was fitted."
+        f"{percent(kept['level'], 0)} of further values: so far off were that many of the validation rows, which no "
+        "weight was fitted to; the epoch that is kept was chosen on them."
         if kept["radius"] is not None
         else "There are too few validation rows for an interval around predictions."
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unfreeze.evaluation.paired import LEVEL, POWERED
+from unfreeze.evidence._rising import rise
 from unfreeze.report import Section
 from unfreeze.report.html import (
     Bar,
@@ -23,6 +24,7 @@ from unfreeze.report.html import (
     paragraph,
     percent,
     scored,
+    seconds,
     table,
 )
 from unfreeze.report.words import judged, metric, rows, value
@@ -60,11 +62,20 @@ def alternatives(run: Run) -> list[Alternative]:
         found.append(Alternative("linear probe", _probe(run, probe), probe["figures"]))
     scratch = run.evidence.get("scratch") or (probe or {}).get("scratch")
     if scratch and scratch.get("figures"):
-        found.append(Alternative("from scratch", "the same network from random weights, as long", scratch["figures"]))
+        found.append(Alternative("from scratch", _scratch(run, scratch), scratch["figures"]))
     baseline = result.get("baseline") or {}
     if baseline.get("test"):
         found.append(Alternative(str(baseline["name"]), "the same answer whatever the input", baseline["test"]))
     return found
+
+
+def _scratch(run: Run, scratch: dict[str, Any]) -> str:
+    """What it is, with the times of both: as many epochs cost more where the run did not train all layers."""
+    said = "the same network from random weights, for as many epochs"
+    own, other = (run.result.get("cost") or {}).get("learning_seconds"), scratch.get("learning_seconds")
+    if own is None or other is None:
+        return said
+    return f"{said} (which took it {seconds(other)} of learning, and this model {seconds(own)})"
 
 
 def _probe(run: Run, probe: dict[str, Any]) -> str:
@@ -157,9 +168,21 @@ def _fewer_rows(run: Run) -> Html | None:
     name = "R²" if run.manifest.task == "regression" else "accuracy"
     lines = [[f"{part['rows']:,}", number(part["score"], 3)] for part in curve]
     made = table(["training rows", f"{name} on validation"], lines, "The probe with fewer training rows")
-    grows = curve[-1]["score"] > curve[-2]["score"]
-    said = "still rises with more rows, so that more data may help" if grows else "does not rise with more rows"
-    return join([made, paragraph(f"The probe's score {said}.")])
+    said = _rising(run)
+    return join([made, paragraph(said) if said else None])
+
+
+def _rising(run: Run) -> str:
+    """Whether the last doubling of the rows gained more than chance gives."""
+    found = rise(run.evidence.get("probe"))
+    if found is None:
+        return ""
+    if found.value <= 0:
+        return f"From {found.few:,} to {found.many:,} rows the probe's score does not rise."
+    said = f"From {found.few:,} to {found.many:,} rows the probe's score rises by {found.value:.3f}"
+    if found.clear:
+        return f"{said}, more than chance explains on these validation rows (p = {found.p:.2g}): more data may help."
+    return f"{said}, which chance alone may explain (p = {found.p:.2g})."
 
 
 SECTION = Section(order=20, title="Beside simpler alternatives", render=render)

@@ -52,14 +52,14 @@ def _words(run: Run, history: Sequence[dict[str, Any]]) -> Html:
 def _loss(run: Run, history: Sequence[dict[str, Any]], marks: Sequence[Mark]) -> Html:
     training = [(entry["step"], _number(entry.get("loss"))) for entry in history]
     series = [Line("training, mean of the epoch", training)]
-    if _comparable(run):
+    if comparable(run):
         held = [(entry["step"], _number(entry.get("validation", {}).get("nll"))) for entry in history]
         series.append(Line("validation, after the epoch", held, style="dashed"))
     until = (0, history[-1]["step"])
     return lines(series, "Loss", x="updates", y="loss", marks=marks, x_range=until, caption="Loss over the updates.")
 
 
-def _comparable(run: Run) -> bool:
+def comparable(run: Run) -> bool:
     """Whether the training loss is the same quantity as validation's negative log-likelihood."""
     training = run.recipe.training
     plain = training.loss in (None, "cross-entropy") and not training.label_smoothing

@@ -22,7 +22,7 @@ from unfreeze.report.html import (
     table,
 )
 from unfreeze.report.sections.mistakes import shown_input
-from unfreeze.report.words import rows
+from unfreeze.report.words import rows, typed
 from unfreeze.run import Run
 
 JUDGES = {
@@ -58,6 +58,7 @@ def render(run: Run) -> Html | None:
 def _intro(run: Run, found: dict[str, Any]) -> Html:
     if not found["suspects"]:
         return paragraph("No label is suspected to be wrong.")
+    setting = f"data.drop_suspects={run.path / 'evidence' / found['file']}"
     words = "1 label is" if found["suspects"] == 1 else f"{found['suspects']:,} labels are"
     return join(
         [
@@ -71,7 +72,7 @@ def _intro(run: Run, found: dict[str, Any]) -> Html:
                 ". Write yes (the label is right) or no into its column ",
                 code("keep"),
                 ", then train again with ",
-                code(f"data.drop_suspects={run.path.name}/evidence/{found['file']}"),
+                code(f"--set {typed(setting)}"),
                 ": suspects of training are left out unless you keep them, those of validation and test only where "
                 "you wrote no.",
             ),

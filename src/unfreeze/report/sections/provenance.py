@@ -19,7 +19,8 @@ from unfreeze.report.html import (
     paragraph,
     table,
 )
-from unfreeze.run import RECIPE, Run
+from unfreeze.report.words import typed
+from unfreeze.run import RECIPE, SOUP, Run
 
 SHORT = 16
 """Digits of a hash that are shown in tables."""
@@ -114,8 +115,31 @@ def _recipe(run: Run) -> Html:
 
 
 def _again(run: Run) -> Html:
-    command = code(f"unfreeze fit {RECIPE}")
-    return paragraph("To make this run again, with the same data at the same place: ", command)
+    """The command, or the call where something was given in Python, that makes the run again beside it."""
+    words = "To make this run again, with the same data at the same place: "
+    if run.result.get("merged"):
+        return paragraph(words, code(f"unfreeze merge {typed(run.result['merged'])}"))
+    path, folder = run.path / RECIPE, f"{run.path}-again"
+    if (run.path / SOUP).exists():
+        return paragraph(words, code(_soup(run, folder)))
+    if run.result.get("hooks"):
+        loaded = code(f"unfreeze.load_recipe({str(path)!r})")
+        return paragraph("No command makes this run again, since it was given hooks in Python. Its recipe: ", loaded)
+    if run.recipe.data.path is None:
+        recipe = f"unfreeze.load_recipe({str(path)!r})"
+        called = code(f"unfreeze.fit(data, recipe={recipe}, output={folder!r})")
+        return paragraph("To make this run again, with the same data passed in Python: ", called)
+    return paragraph(words, code(f"unfreeze fit {typed(path)} --output {typed(folder)}"))
+
+
+def _soup(run: Run, folder: str) -> str:
+    """How the runs were averaged, in the order in which they were weighed."""
+    soup = run.soup
+    runs, greedy = [str(step["run"]) for step in soup["runs"]], soup["kind"] == "greedy"
+    if run.recipe.data.path is None:
+        return f"unfreeze.soup({runs!r}, {folder!r}, greedy={greedy}, data=data)"
+    options = [*(["--greedy"] if greedy else []), "--output", typed(folder)]
+    return " ".join(["unfreeze soup", *map(typed, runs), *options])
 
 
 SECTION = Section(order=150, title="Provenance", render=render)

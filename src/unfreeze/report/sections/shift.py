@@ -24,7 +24,7 @@ from unfreeze.report.html import (
     scored,
     table,
 )
-from unfreeze.report.words import metric, rows, value
+from unfreeze.report.words import metric, rows, typed, value
 from unfreeze.run import Run
 
 REMEDIES = (
@@ -133,7 +133,7 @@ def _suite(run: Run, found: dict[str, Any]) -> list[Html | None]:
             heading("Corrupted rows"),
             paragraph(
                 "There was no time to corrupt rows and read them again. ",
-                code(f"unfreeze report {run.path.name} --again"),
+                code(f"unfreeze report {typed(run.path)} --again"),
                 " takes the time.",
             ),
         ]
