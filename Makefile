@@ -14,7 +14,7 @@ SIDES ?=
 
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo check test results bench clean
+.PHONY: help setup demo check test results evidence bench clean
 
 help:  ## show what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ test: setup  ## the whole test suite
 results: setup  ## docs/results.md: every method on real data (hours; needs UNFREEZE_REAL_DATA)
 	$(BIN)/python benchmarks/results.py run
 	$(BIN)/python benchmarks/results.py write
+
+evidence: setup  ## docs/evidence.md: what evidence shows on real data (half an hour; needs UNFREEZE_REAL_DATA)
+	$(BIN)/python benchmarks/evidence.py run
+	$(BIN)/python benchmarks/evidence.py write
 
 # Peers are installed one by one: one that cannot be had beside these versions is left out, and the page says so.
 $(BENCH)/.installed: pyproject.toml constraints.txt benchmarks/bench/peers.txt

@@ -32,6 +32,9 @@ METHODS = ("head", "full", "lp-ft", "wise-ft")
 MINILM = "all-MiniLM-L6-v2"
 FLIPPED = 0.05
 LEAKED = 40
+LONG = 8
+"""Words that a copied row has at least: of two words without the first, nothing could be known again."""
+
 TWEETS = 3000
 HATE = {"hateful": "yes", "non-hateful": "no"}
 DEFAULT = {"gate": "inline", "evaluation__evidence_share": 3.0}
@@ -57,11 +60,19 @@ def shifted(seed: int) -> list[dict[str, Any]]:
                 "test": value(run.result["test"], "accuracy"),
                 "validation": value(run.result["validation"], "accuracy"),
                 "domains": {item["name"]: value(item["metrics"], "accuracy") for item in shift["sets"]},
+                "right": rights(run, [Path(domain(name)) for name in DOMAINS]),
                 "calibration": calibration,
                 "alpha": run.evidence.get("wise-ft", {}).get("alpha"),
             }
         )
     return found
+
+
+def rights(run: Run, places: Sequence[Path]) -> list[bool]:
+    """Whether each test row of some sets is answered rightly: what tells two runs apart row by row."""
+    rows = [row for place in places for row in read_tsv(place / "test.tsv")]
+    answers = run.predict([text for text, _ in rows])
+    return [answer["prediction"] == label for answer, (_, label) in zip(answers, rows, strict=True)]
 
 
 def flipped(seed: int) -> list[dict[str, Any]]:
@@ -85,14 +96,25 @@ def flipped(seed: int) -> list[dict[str, Any]]:
 
 
 def leaked(seed: int) -> list[dict[str, Any]]:
-    """Test rows copied into the training rows, some with a changed letter or case: what the audit finds."""
+    """Test rows copied into the training rows, changed in several ways: how many of each the audit finds."""
     rows = {split: read_tsv(Path(domain("movies_imdb")) / f"{split}.tsv") for split in ("train", "validation", "test")}
     before = leaks(rows)
-    draw = random.Random(seed)
-    copies = draw.sample(rows["test"], LEAKED)
-    changed = [(text.upper() if number % 2 else f"{text} ", label) for number, (text, label) in enumerate(copies)]
-    caught = leaks({**rows, "train": [*rows["train"], *changed]}) - before
-    return [{"planted": LEAKED, "caught": caught, "of_the_set_itself": before}]
+    copies = random.Random(seed).sample([row for row in rows["test"] if len(row[0].split()) > LONG], LEAKED)
+    found = []
+    for name, change in DISGUISES.items():
+        changed = [(change(text), label) for text, label in copies]
+        caught = leaks({**rows, "train": [*rows["train"], *changed]}) - before
+        found.append({"as": name, "planted": LEAKED, "caught": caught, "of_the_set_itself": before})
+    return found
+
+
+DISGUISES: dict[str, Callable[[str], str]] = {
+    "in capitals": str.upper,
+    "with a space at the end": lambda text: f"{text} ",
+    "without punctuation": lambda text: "".join(letter for letter in text if letter.isalnum() or letter.isspace()),
+    "without the first word": lambda text: text.split(maxsplit=1)[1],
+    "every fifth word left out": lambda text: " ".join(word for n, word in enumerate(text.split()) if n % 5 < 4),
+}
 
 
 def leaks(rows: dict[str, list[tuple[str, str]]]) -> int:

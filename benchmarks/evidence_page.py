@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from evidence import DOMAINS, FLIPPED, LEAKED, METHODS, PAGE, TWEETS, records, spread
+from unfreeze.evaluation.paired import chance_of_gain
+
+SURE = 0.05
 
 Found = list[list[dict[str, Any]]]
 """Of each seed, what a part found."""
@@ -49,16 +54,24 @@ def _shifted(found: Found) -> Iterator[str]:
         means[method] = (sum(own) / len(own), sum(together) / len(together))
         yield f"| {method} | {spread(own)} | {' | '.join(map(spread, others))} | {spread(together)} |"
     yield ""
-    yield "; ".join(_claim(name, means) for name in ("lp-ft", "wise-ft")) + "."
+    yield "; ".join(_claim(name, means, _row_by_row(found, name)) for name in ("lp-ft", "wise-ft")) + "."
     yield ""
     yield "Calibration of the same runs on the test rows (expected calibration error in percent):"
     yield ""
     yield "| method | as trained | with the temperature from validation |"
     yield "|---|---|---|"
+    gains: list[float] = []
     for method in METHODS:
         rows = [row for seed in found for row in seed if row["method"] == method]
         sides = [[_ece(row, side) for row in rows] for side in ("before", "after")]
+        gains += [was - now for was, now in zip(*sides, strict=True)]
         yield f"| {method} | {' | '.join(map(spread, sides))} |"
+    yield ""
+    better = sum(gain > 0 for gain in gains)
+    yield (
+        f"The temperature made the error smaller in {better} of {len(gains)} runs, by {spread(gains)} points in the mean. "
+        + ("As its source promises." if better > 0.75 * len(gains) else HARDLY)
+    )
 
 
 def _domain(row: dict[str, Any], name: str) -> float:
@@ -70,14 +83,30 @@ def _ece(row: dict[str, Any], side: str) -> float:
     return float(figures.get(side, figures["before"])["ece"]["value"])
 
 
-def _claim(name: str, means: dict[str, tuple[float, float]]) -> str:
+HARDLY = (
+    "Its source promises more, for larger networks that were trained for long: these runs are short and err little, "
+    "and so few validation rows fix a temperature only roughly."
+)
+
+
+def _claim(name: str, means: dict[str, tuple[float, float]], chance: float) -> str:
     """What the sources say of a method beside full fine-tuning, and whether it held here."""
     (own, other), (full_own, full_other) = means[name], means["full"]
-    better = "better" if other > full_other else "no better"
+    held = "which held here" if other > full_other else "which did not hold here"
+    sure = "more than chance explains" if chance < SURE else "which chance alone may explain"
+    away, home = 100 * (other - full_other), 100 * (own - full_own)
     return (
-        f"{name} beside full: {100 * (other - full_other):+.1f} points on the other domains, where its source promises "
-        f"a gain ({better} here), and {100 * (own - full_own):+.1f} on the films"
+        f"{name} beside full: {away:+.1f} points on the other domains, {sure} (p = {chance:.2g}, by rows over all seeds). "
+        f"Its source promises a gain there, {held}. On the films {home:+.1f}"
     )
+
+
+def _row_by_row(found: Found, name: str) -> float:
+    """How often chance gives a difference as large from full fine-tuning, for the mean over seeds of each row."""
+    rights = {
+        method: [row["right"] for seed in found for row in seed if row["method"] == method] for method in (name, "full")
+    }
+    return chance_of_gain(np.mean(rights[name], axis=0) - np.mean(rights["full"], axis=0))
 
 
 def _flipped(found: Found) -> Iterator[str]:
@@ -99,19 +128,19 @@ def _flipped(found: Found) -> Iterator[str]:
 
 
 def _leaked(found: Found) -> Iterator[str]:
-    rows = [row for seed in found for row in seed]
+    own = found[0][0]["of_the_set_itself"]
     yield "## A planted leak"
     yield ""
-    caught = spread([row["caught"] for row in rows], 1, 0)
     yield (
-        f"{LEAKED} test rows of the film reviews were copied among the training rows, half of them in capitals, half "
-        f"with a space at the end. Before any training the audit left out {caught} of them"
-        + (
-            f", and {rows[0]['of_the_set_itself']} that the set itself repeats."
-            if rows[0]["of_the_set_itself"]
-            else "."
-        )
+        f"{LEAKED} test rows of the film reviews were copied among the training rows ({len(found)} seeds). Before any "
+        "training the audit left out so many of them" + (f", beside {own} that the set itself repeats:" if own else ":")
     )
+    yield ""
+    yield "| copied | planted | left out |"
+    yield "|---|---|---|"
+    for number, first in enumerate(found[0]):
+        caught = spread([seed[number]["caught"] for seed in found], 1, 0)
+        yield f"| {first['as']} | {first['planted']} | {caught} |"
 
 
 def _biased(found: Found) -> Iterator[str]:
@@ -136,11 +165,17 @@ def _biased(found: Found) -> Iterator[str]:
 
 def _rates(row: dict[str, Any]) -> list[float]:
     groups = [group for column in row["groups"]["columns"] for group in column["groups"] if not group["small"]]
-    return [float(group["figures"]["false_positive_rate"]["value"]) for group in groups]
+    rates = [group["figures"]["false_positive_rate"]["value"] for group in groups]
+    return [float(rate) for rate in rates if rate is not None]  # a group may have no innocent rows
 
 
 def _reports(found: Found) -> Iterator[str]:
     yield "## Example reports"
+    yield ""
+    yield (
+        "With time for all evidence (`evaluation.evidence_share=3`); by default such short runs give it about five "
+        "seconds, and leave the rest to `unfreeze report RUN --again`."
+    )
     yield ""
     about = {
         "report-text": "restaurant reviews by LoRA, with film reviews as another domain",
