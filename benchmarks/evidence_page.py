@@ -69,7 +69,7 @@ def _shifted(found: Found) -> Iterator[str]:
     yield ""
     better = sum(gain > 0 for gain in gains)
     yield (
-        f"The temperature made the error smaller in {better} of {len(gains)} runs, by {spread(gains)} points in the mean. "
+        f"The temperature made the error smaller in {better} of {len(gains)} runs, by {spread(gains)} points. "
         + ("As its source promises." if better > 0.75 * len(gains) else HARDLY)
     )
 
@@ -96,7 +96,7 @@ def _claim(name: str, means: dict[str, tuple[float, float]], chance: float) -> s
     sure = "more than chance explains" if chance < SURE else "which chance alone may explain"
     away, home = 100 * (other - full_other), 100 * (own - full_own)
     return (
-        f"{name} beside full: {away:+.1f} points on the other domains, {sure} (p = {chance:.2g}, by rows over all seeds). "
+        f"{name} beside full: {away:+.1f} points on the other domains, {sure} (p = {chance:.2g}, row by row). "
         f"Its source promises a gain there, {held}. On the films {home:+.1f}"
     )
 
