@@ -89,6 +89,11 @@ class FakeRun:
                 for row in range(30)]  # fmt: skip
         return rows, (Quarantined(f"{source}, row 31", f"empty {EVIL}"),)
 
+    def threshold(self, error_rate: float) -> Any:
+        from unfreeze.evaluation.calibration import Step
+
+        return Step(rate=error_rate, threshold=0.75, coverage=0.5, error=0.0)
+
     def evaluate(self, source: Any, precision: str = "auto") -> dict[str, Any]:
         figures = {"accuracy": {"value": 0.5, "low": 0.25, "high": 0.75}}
         return {"rows": 4, "left_out": [{"origin": f"{source}, row 9", "reason": "empty"}], "metrics": figures}
