@@ -60,7 +60,7 @@ def load_together(runs: Mapping[str, Place] | Iterable[Place]) -> Together:
 class Base:
     """The tensors of a pre-trained model that others are made of, by name; and cast, where predictions compute so."""
 
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor] = field(repr=False)
     _casts: dict[tuple[str, Tensor], Tensor] = field(default_factory=dict, repr=False)
 
     def predict(self, run: Run, source: Any, precision: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:

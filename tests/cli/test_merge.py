@@ -110,6 +110,7 @@ def test_timm_alone_reads_it(runs: Callable[[str], Path], home: Path, method: st
     with torch.no_grad():
         assert relative(network(pixels), unfreeze.load(path).pretrained.module.eval()(pixels)) < CLOSE
     assert list(network.pretrained_cfg["mean"]) == [0.5, 0.5, 0.5]
+    assert json.loads((merged.path / "timm" / "head.json").read_text())["labels"] == ["blue", "red"]
     picture = ImageRef(path=next((home / "pictures" / "red").iterdir()))
     assert picture.path is not None
     found = [probabilities(run, [str(picture.path)]) for run in (unfreeze.load(path), merged)]
