@@ -9,7 +9,6 @@ from itertools import pairwise
 
 from unfreeze.report.markup import number
 
-
 SMALLEST = 1e-300
 """A range that is narrower has no round values in it: its parts would be zero."""
 
