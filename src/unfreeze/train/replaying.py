@@ -205,7 +205,8 @@ def flops_of_a_row(job: Job) -> float:
     job.working.module.eval()
     with FlopCounterMode(display=False) as counter:
         job.working.module(**batch)
-    return float(counter.get_total_flops()) / len(next(iter(batch.values()))) * _of_middling_length(job, batch)
+    rows = len(next(iter(batch.values())))
+    return float(counter.get_total_flops() / rows * _of_middling_length(job, batch))
 
 
 @torch.no_grad()

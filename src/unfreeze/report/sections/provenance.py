@@ -123,8 +123,8 @@ def _again(run: Run) -> Html:
     if (run.path / SOUP).exists():
         return paragraph(words, code(_soup(run, folder)))
     if run.result.get("hooks"):
-        loaded = code(f"unfreeze.load_recipe({str(path)!r})")
-        return paragraph("No command makes this run again, since it was given hooks in Python. Its recipe: ", loaded)
+        read = code(f"unfreeze.load_recipe({str(path)!r})")
+        return paragraph("No command makes this run again, since it was given hooks in Python. Its recipe: ", read)
     if run.recipe.data.path is None:
         recipe = f"unfreeze.load_recipe({str(path)!r})"
         called = code(f"unfreeze.fit(data, recipe={recipe}, output={folder!r})")
