@@ -116,6 +116,12 @@ def test_runs_without_a_common_origin_are_refused(
     refused(first, tmp_path / "nothing", says="There is no run")
 
 
+def test_factors_of_updates_have_no_mean_that_means_anything(home: Path, tmp_path: Path) -> None:
+    runs = [fit_text(home, tmp_path / f"seed-{seed}", seed=seed, method="lora:2", epochs=1) for seed in range(2)]
+    with pytest.raises(RunError, match=r"updates of low rank.*load_together\(\[…\]\)\.average\(\)"):
+        unfreeze.soup([run.path for run in runs], tmp_path / "soup")
+
+
 def test_a_run_that_is_damaged_where_nothing_learned_is_refused(home: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

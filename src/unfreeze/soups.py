@@ -95,8 +95,8 @@ def mixable(paths: Sequence[str | Path]) -> list[Run]:
     Raises
     ------
     RunError
-        If there is none, one stands there twice, or they differ in task, labels, data, splits, pre-trained weights,
-        method of adaptation or preprocessing.
+        If there is none, one stands there twice, they hold updates of low rank, or they differ in task, labels, data,
+        splits, pre-trained weights, method of adaptation or preprocessing.
     """
     runs = [open_run(path) for path in paths]
     if not runs:
@@ -105,6 +105,12 @@ def mixable(paths: Sequence[str | Path]) -> list[Run]:
     twice = next((run.path for run, place in zip(runs, places, strict=True) if places.count(place) > 1), None)
     if twice is not None:
         raise RunError(f"'{twice}' stands there twice: a soup takes each run once.")
+    low_rank = next((run for run in runs if run.result["method"].split(":")[0] in ("lora", "qlora")), None)
+    if low_rank is not None and len(runs) > 1:
+        raise RunError(
+            f"'{low_rank.path}' learned updates of low rank, and the mean of their factors is not the mean of the updates. "
+            "Average them in Python: unfreeze.load_together([…]).average()."
+        )
     first, *others = [(run, _facts(run)) for run in runs]
     for run, facts in others:
         differing = next((what for what, value in facts.items() if value != first[1][what]), None)

@@ -237,6 +237,13 @@ def test_exactly_what_was_added_and_the_head_learn(case: Case) -> None:
     assert all(torch.equal(tensor, base[name]) for name, tensor in trained.items())
 
 
+def test_cards_say_for_what_a_method_is_not() -> None:
+    """What refuses a family says on its card that there are such families."""
+    for label in REFUSED:
+        card = METHODS.get(label.split()[0]).card
+        assert "ot for" in card.when, label
+
+
 def test_the_head_is_no_addition_and_none_lies_above_it(case: Case) -> None:
     stack = case.stack
     head = {name for name, _ in case.base.stack().parameters(case.base.stack().groups[-1])}
