@@ -108,7 +108,7 @@ def mixable(paths: Sequence[str | Path]) -> list[Run]:
     low_rank = next((run for run in runs if run.result["method"].split(":")[0] in ("lora", "qlora")), None)
     if low_rank is not None and len(runs) > 1:
         raise RunError(
-            f"'{low_rank.path}' learned updates of low rank, and the mean of their factors is not the mean of the updates. "
+            f"'{low_rank.path}' learned updates of low rank, and the mean of factors is not the mean of the updates. "
             "Average them in Python: unfreeze.load_together([…]).average()."
         )
     first, *others = [(run, _facts(run)) for run in runs]

@@ -65,8 +65,8 @@ def add_adapters(pretrained: Pretrained, settings: Settings) -> None:
 METHOD = Method(
     card=Card(
         what="Small bottleneck layers are put into each block; they and the new head learn, nothing else does.",
-        when="Many tasks over one base, each a small file; a few hundred rows or more. `houlsby` is not for convolutional "
-        "networks, `parallel` not for XLNet.",
+        when="Many tasks over one base, each a small file; a few hundred rows or more. `houlsby` is not for "
+        "convolutional networks, `parallel` not for XLNet.",
         cost="Memory of activations as in full fine-tuning, little for the optimizer. With `blocks` only the upper "
         "part is computed more than once per sample. Predictions took 4 to 6 % longer in arXiv:2010.11918: with their "
         "nonlinearity adapters cannot be folded into the model's own layers (lora can).",

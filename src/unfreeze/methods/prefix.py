@@ -129,8 +129,9 @@ METHOD = Method(
         what="Each attention layer finds learned keys and values in front of those of the text; they learn, and the "
         "new head. Nothing can be folded into the model afterwards.",
         when="Many tasks over one text model, each a file of some hundred thousand numbers. Not for images (see "
-        "prompt), DeBERTa and XLNet, nor where predictions have to cost what the plain model's do (see lora). For peft to read a run's "
-        "prefix, set `gate: false`, and `shift: true` where positions stand in a table; `unfreeze plan` says so.",
+        "prompt), DeBERTa and XLNet, nor where predictions have to cost what the plain model's do (see lora). "
+        "For peft to read a run's prefix, set `gate: false`, and `shift: true` where positions stand in a "
+        "table; `unfreeze plan` says so.",
         cost="Memory of activations as in full fine-tuning, and of the optimizer next to none. With `blocks` only the "
         "upper part is computed more than once per sample. Predictions look at as many more keys as it is long.",
         evidence="In the first source as good as full fine-tuning of GPT-2 on texts from tables with 0.1 % of the "

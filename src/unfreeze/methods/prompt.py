@@ -108,8 +108,8 @@ METHOD = Method(
     card=Card(
         what="Learned tokens stand in front of each text, or among the patches of each image; they learn, and the new "
         "head. The head reads the real tokens only. Nothing can be folded into the model afterwards.",
-        when="The smallest files of all, over one large model. With small models most other methods are better. Not for "
-        "convolutional networks.",
+        when="The smallest files of all, over one large model. With small models most other methods are better. Not "
+        "for convolutional networks.",
         cost="Memory of activations as in full fine-tuning, and longer inputs. A text's tokens enter at the bottom, so "
         "nothing below them can be kept and replayed; in vision transformers `blocks` lets them enter higher.",
         evidence="In the first source as good as full fine-tuning with models of ten billion parameters, far behind it "
