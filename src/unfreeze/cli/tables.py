@@ -203,6 +203,9 @@ def _finding(finding: Finding) -> list[Any]:
 # ---------------------------------------------------------------------------------------------- results
 
 
+NO_ROWS = "No rows were held back: nothing can be said of how well it does on others"
+
+
 def result_table(result: Mapping[str, Any]) -> Table:
     """Each metric with its 95 % interval, beside the simplest alternative: of the test, or else of validation."""
     split = "test" if result.get("test") else "validation"
@@ -214,7 +217,7 @@ def result_table(result: Mapping[str, Any]) -> Table:
         for name, scored in (result.get(split) or {}).items()
     ]  # fmt: skip
     name = baseline.get("name") or "baseline"
-    title = "Test" if split == "test" else "Validation (there is no test split)"
+    title = "Test" if split == "test" else "Validation (there is no test split)" if rows else NO_ROWS
     return table(title, ["metric", "value", "95 % interval", name], rows, right=[1, 2, 3])
 
 
