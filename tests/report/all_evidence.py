@@ -220,6 +220,7 @@ def _probe() -> dict[str, Any]:
         "figures": {"accuracy": figure()},
         "difference": {"unit": "accuracy", **figure(0.05)},
         "curve": [{"rows": 25, "score": 0.5}, {"rows": 50, "score": 0.6}],
+        "gain": {"unit": "accuracy", "value": 0.1, "low": 0.05, "high": 0.15, "p": 0.01},
     }
 
 

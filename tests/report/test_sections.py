@@ -123,6 +123,7 @@ def probed(difference: dict[str, float]) -> dict[str, object]:
             "figures": figures,
             "difference": {"unit": "accuracy", **difference},
             "curve": [{"rows": 25, "score": 0.5}, {"rows": 50, "score": 0.6}],
+            "gain": {"unit": "accuracy", "value": 0.1, "low": 0.05, "high": 0.15, "p": 0.01},
         }
     }
 
@@ -337,12 +338,12 @@ def test_a_merged_run_says_whose_figures_it_shows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "last", "words"),
-    [(1000, 0.6, "more data may help"), (20, 0.6, "chance alone may explain"), (1000, 0.5, "does not rise")],
+    ("p", "last", "words"),
+    [(0.001, 0.6, "more data may help"), (0.3, 0.6, "chance alone may explain"), (0.001, 0.5, "does not rise")],
 )
-def test_a_curve_rises_only_beyond_chance(rows: int, last: float, words: str, tmp_path: Path) -> None:
+def test_a_curve_rises_only_beyond_chance(p: float, last: float, words: str, tmp_path: Path) -> None:
     evidence = probed({"value": 0.1, "low": 0.05, "high": 0.2})
-    evidence["probe"]["rows"]["validation"] = rows  # type: ignore[index]
+    evidence["probe"]["gain"]["p"] = p  # type: ignore[index]
     evidence["probe"]["curve"][-1]["score"] = last  # type: ignore[index]
     assert words in read(comparison.render(write_run(tmp_path / "run", classes(), evidence))).text
 

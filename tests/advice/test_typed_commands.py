@@ -58,6 +58,7 @@ class Told:
             "probe": {
                 "rows": {"validation": 1000},
                 "curve": [{"rows": 50, "score": 0.5}, {"rows": 100, "score": 0.7}],
+                "gain": {"unit": "accuracy", "value": 0.2, "low": 0.1, "high": 0.3, "p": 0.001},
             },
         }
         self.result: dict[str, Any] = {
@@ -190,9 +191,10 @@ def rule(name: str) -> Callable[[Any], Advice | None]:
 def test_more_data_needs_a_rise_beyond_chance(run: Run) -> None:
     told = Told(run, RISING)
     assert rule("more-data")(told) is not None
-    told.evidence["probe"]["rows"] = {"validation": 20}
-    assert rule("more-data")(told) is None, "0.5 and 0.7 of 20 rows: chance alone gives that"
-    told.evidence["probe"] |= {"rows": {"validation": 1000}, "curve": [{"rows": 1, "score": 0.7}] * 2}
+    told.evidence["probe"]["gain"]["p"] = 0.2
+    assert rule("more-data")(told) is None, "chance alone gives that"
+    told.evidence["probe"]["gain"]["p"] = 0.001
+    told.evidence["probe"] |= {"curve": [{"rows": 1, "score": 0.7}] * 2}
     assert rule("more-data")(told) is None
 
 
