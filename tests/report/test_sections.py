@@ -153,7 +153,7 @@ def test_a_gain_that_the_exact_test_leaves_to_chance_is_no_gain(tmp_path: Path) 
     more = probed({"value": 0.04, "low": 0.01, "high": 0.08, "p": 0.125, "detectable": 0.06})
     run = write_run(tmp_path / "run", classes(), more)
     page = read(comparison.render(run))
-    assert "more than chance explains" not in page.text
+    assert "fine-tuning has gained" not in page.text
     assert "chance explains so few differing rows" in page.text
     assert "A true gain of 6.0 percentage points" in page.text
     assert any(kind == "warning" and "as well, as far as these rows tell" in text for kind, text in kinds(run))
