@@ -15,6 +15,9 @@ SEEDS = 3
 
 POINT = 0.01
 
+NEARLY = 0.001
+"""Share of the learning weights by which two sides may differ; it is said. (A prefix has a gate for each head here.)"""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -58,7 +61,9 @@ def _work(one: Record, other: Record) -> tuple[list[str], list[str]]:
         here, there = one[key], other[key]
         if there is None and key in ("epochs", "batch"):
             continue
-        if here != there:
+        if key == "trainable" and here != there and abs(here - there) <= NEARLY * there:
+            said.append(f"{here - there:+,} weights learn")
+        elif here != there:
             void.append(f"unequal {what}: {_number(here)} here, {_number(there)} there")
     if other["epochs"] is None and one["epochs"] is not None:
         said.append("solved until convergence, not by epochs")
