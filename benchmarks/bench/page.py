@@ -264,7 +264,8 @@ def _floors(found: dict[str, Any], measured: Sequence[tuple[Job, Mapping[str, li
         "### How far from the floor",
         "",
         "The operations of unfreeze's plan, counted by torch (frozen layers once per row, learning ones three times in "
-        f"every epoch, for forward and backward; no padding), over the machine's best measured matrix rate "
+        "every epoch, for forward and backward, and frozen ones above one that learns twice; no padding), over the "
+        f"machine's best measured matrix rate "
         f"({rate / 1e12:.2f} TFLOP/s). Validation, tokenizing and everything else come on top.",
         "",
         "| job | GFLOP | of them frozen | floor, s | training, s | times the floor | whole job, s |",
