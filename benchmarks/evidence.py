@@ -88,7 +88,8 @@ def flipped(seed: int) -> list[dict[str, Any]]:
         for number, (text, label) in enumerate(train)
     ]
     kept = [(text, label) for text, label in rows["test"] if label in set(labels)][:500]
-    run = fit({"train": planted, "test": kept}, seed, method="head", epochs=5, duplicates="keep", leaks="keep")
+    kept_rows = {"duplicates": "keep", "leaks": "keep"}
+    run = fit({"train": planted, "test": kept}, seed, method="head", epochs=5, **ALL, **kept_rows)
     texts = {train[number][0] for number in wrong}
     with (run.path / "evidence" / "labels.csv").open(newline="", encoding="utf-8") as file:
         suspects = [row for row in csv.DictReader(file) if row["split"] == "train"]

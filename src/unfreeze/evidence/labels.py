@@ -34,6 +34,9 @@ MOST_TRAIN = 20_000
 LEAST = 30
 """Rows below which nothing is judged."""
 
+ENOUGH = 10
+"""Rows for each label below which a judge who could not read all rows says more about himself than about labels."""
+
 FOLDS = 5
 SHARE = 0.5
 """Part of the time left that reading training rows may take."""
@@ -101,6 +104,8 @@ def _train(context: Context) -> Part | str:
     if began_at_random(context):
         return "the model began at random weights: there are no features to judge training rows by"
     rows, features = features_before(context, "train", MOST_TRAIN, SHARE * context.time_left())
+    if len(rows) < min(len(context.feeds["train"]), ENOUGH * context.task.outputs(context.manifest)):
+        return "too few rows of each label could be read in the time that was left"
     chosen = torch.tensor(rows, dtype=torch.long)
     targets = context.targets("train")[chosen]
     if context.manifest.task == "classification" and len(rows):
