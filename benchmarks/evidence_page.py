@@ -147,7 +147,8 @@ def _biased(found: Found) -> Iterator[str]:
     yield "## A biased set"
     yield ""
     yield (
-        f"{TWEETS} tweets, labelled as offensive or hateful (yes) or neither (no), teach MiniLM (full, 2 epochs); it "
+        f"{TWEETS} tweets, labelled as offensive or hateful (yes) or neither (no), teach MiniLM (full, 2 epochs; "
+        f"seeds: {len(found)}); it "
         "is scored on statements about groups of people (HateCheck). The false positive rate is how often an innocent "
         "statement about a group is called offensive; the gap is that between the highest and the lowest group."
     )
