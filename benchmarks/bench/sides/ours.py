@@ -22,7 +22,7 @@ STAGES = {
     "computing": "frozen features",
     "saving": "saving, reloading in a fresh process",
     "training": "training",
-    "evidence:": REPORT,
+    "collecting": REPORT,
     "writing": REPORT,
 }
 

@@ -25,6 +25,7 @@ def collect(context: Context, only: Collection[str] | None = None) -> dict[str, 
     dict of str
         By name, why a kind of evidence is missing: it failed, or there was no time left.
     """
+    context.job.progress.stage("collecting evidence")
     folder = context.folder / FOLDER
     folder.mkdir(exist_ok=True)
     missing: dict[str, str] = {}
@@ -35,7 +36,6 @@ def collect(context: Context, only: Collection[str] | None = None) -> dict[str, 
         if kind.costly and context.time_left() <= 0:
             missing[name] = "no time was left for it: `unfreeze report RUN --again` collects it"
             continue
-        context.job.progress.stage(f"evidence: {name.replace('-', ' ')}")
         try:
             found = kind.collect(context)
         except (UserError, RuntimeError, ValueError, ArithmeticError, LookupError, OSError, TypeError) as error:
