@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from unfreeze.data.manifest import Input
 from unfreeze.models.kernels import fast_kernels
 from unfreeze.models.pretrained import Pretrained, Sample
+from unfreeze.stack.fused_norms import WORTH, fused_norms
 from unfreeze.stack.working import Working, make_working
 from unfreeze.train.feed import encode_all, to_device
 from unfreeze.train.memory import Portions
@@ -67,9 +69,12 @@ def read(
             return found
 
         lengths = [preprocess.length(sample) for sample in samples]
-        for batch in reading_batches(lengths, size, tokens=tokens, fixed=fixed):
-            for rows, outputs in portions.each(batch, outputs_of_rows):
-                yield [start + row for row in rows], outputs
+        # The model itself gives exact outputs; of a copy that is about speed norms may be fused.
+        gains = working.module is not working.master.module and len(samples) >= WORTH
+        with fused_norms(working.module, lambda: outputs_of_rows([0])) if gains else nullcontext():
+            for batch in reading_batches(lengths, size, tokens=tokens, fixed=fixed):
+                for rows, outputs in portions.each(batch, outputs_of_rows):
+                    yield [start + row for row in rows], outputs
 
 
 def outputs_of(

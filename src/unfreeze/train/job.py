@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from unfreeze.methods import Phase
 from unfreeze.models.pretrained import Batch, Pretrained
 from unfreeze.progress import Progress
 from unfreeze.recipe import Recipe
+from unfreeze.stack.fused_norms import WORTH, fused_norms
 from unfreeze.stack.groups import LayerStack
 from unfreeze.stack.working import Working
 from unfreeze.tasks._task import LossOptions, Task
@@ -122,6 +124,18 @@ class Job:
     def batch(self, batch: Batch) -> Batch:
         """A batch where and as the working module reads it."""
         return self.working.laid_out(to_device(batch, self.device))
+
+    def fused(self, rows: int, forward: Callable[[], object]) -> AbstractContextManager[object]:
+        """While it lasts, norms that stand still cost nothing, where reading so many rows gains by it.
+
+        Parameters
+        ----------
+        forward : callable
+            Reads one row.
+        """
+        if rows < WORTH or not self.recipe.training.fast_kernels:
+            return nullcontext()
+        return fused_norms(self.working.module, forward)
 
     def note(self, message: str) -> None:
         """Say something that the user should know, once."""

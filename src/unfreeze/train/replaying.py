@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -292,15 +293,19 @@ def _fill(job: Job, levels: Sequence[Level], split: str, feed: Feed, views: int)
     fillings: dict[str, Filling] = {}
     wanted = list(levels)
 
-    def capture(rows: Sequence[int]) -> list[list[Tensor]]:
+    def capture(rows: Sequence[int], view: int = 0) -> list[list[Tensor]]:
         batch = job.batch(feed.batch(rows, view) if feed.pipeline is not None else feed.batch(rows))
         return capture_together([level.replay for level in wanted], batch)
 
-    batches = job.reading_batches(feed)
+    parts = (
+        ([view * len(feed) + row for row in rows], kept)
+        for view in range(views)
+        for batch in job.reading_batches(feed)
+        for rows, kept in job.portions.each(batch, partial(capture, view=view))
+    )
     try:
-        for view in range(views):
-            for rows, kept in (part for batch in batches for part in job.portions.each(batch, capture)):
-                samples = [view * len(feed) + row for row in rows]
+        with job.fused(len(feed) * views, lambda: capture([0])):
+            for samples, kept in parts:
                 for level, features in zip(tuple(wanted), kept, strict=True):
                     try:
                         if level.key not in fillings:

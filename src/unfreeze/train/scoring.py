@@ -39,12 +39,13 @@ def score(
         found = replayed.outputs(rows) if replayed is not None else job.working.module(**job.batch(feed.batch(rows)))
         return found.float().cpu()
 
-    for batch in job.reading_batches(feed):
-        for rows, outputs in job.portions.each(batch, read):
-            targets = feed.targets[torch.tensor(rows)]
-            scorer.update(outputs, targets)
-            if groups is not None:
-                groups.see(rows, outputs, targets)
-            if keep is not None:
-                keep(rows, outputs)
+    with job.fused(len(feed), lambda: read([0])):
+        for batch in job.reading_batches(feed):
+            for rows, outputs in job.portions.each(batch, read):
+                targets = feed.targets[torch.tensor(rows)]
+                scorer.update(outputs, targets)
+                if groups is not None:
+                    groups.see(rows, outputs, targets)
+                if keep is not None:
+                    keep(rows, outputs)
     return scorer
