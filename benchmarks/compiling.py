@@ -1,6 +1,6 @@
 """What torch.compile costs and gains in training: processor seconds to compile, and for each update before and after.
 
-    python benchmarks/compiling.py [text] [images] [--precision bf16 float32] [--device cuda]
+    python benchmarks/compiling.py [text] [images] [--precision bf16 float32] [--device cuda] [--into docs/speed.md]
 
 Forward and backward passes of the embedded sentence encoder on batches of 32 texts of many lengths, and of a ResNet-18
 on 16 images of 112 pixels, each plainly as unfreeze computes them, then compiled for changing sizes: at first with an
@@ -19,9 +19,11 @@ import sys
 import tempfile
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
+from pages import say, table
 
 from unfreeze.models.kernels import fast_kernels
 from unfreeze.models.load import load_pretrained
@@ -32,6 +34,16 @@ from unfreeze.stack.working import Working, make_working
 UPDATES, ROUNDS = 24, 3
 ROWS = {"text": 32, "images": 16}
 SIDE = 112
+COLUMNS = (
+    "model, type",
+    "an update, ms",
+    "compiled, ms",
+    "compiling, s",
+    "from its cache, s",
+    "pays after so many updates",
+    "from its cache after",
+    "gradients differ by",
+)
 
 
 def main() -> None:
@@ -41,10 +53,12 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", default=["bf16", "float32"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--measure", choices=["plain", "compiled"], help=argparse.SUPPRESS)
+    parser.add_argument("--into", type=Path, help="a page with the marks <!-- compiling --> and <!-- /compiling -->")
     asked = parser.parse_args()
     if asked.measure:
         print(json.dumps(_measured(asked.kind[0], asked.precision[0], asked.measure, torch.device(asked.device))))
         return
+    lines = []
     for kind in asked.kind:
         for precision in asked.precision:
             with tempfile.TemporaryDirectory() as cache:
@@ -54,13 +68,10 @@ def main() -> None:
                 )
             gain = plain["update"] - cold["update"]
             pays = [f"{cost / gain:,.0f}" if gain > 0 else "never" for cost in (cold["cost"], warm["cost"])]
-            print(
-                f"{kind:7}{precision:8} an update {1000 * plain['update']:5.0f} ms, compiled "
-                f"{1000 * cold['update']:5.0f} ms; compiling {cold['cost']:4.0f} s, from its cache {warm['cost']:4.0f} "
-                f"s; pays after {pays[0]} updates, from the cache after {pays[1]}; "
-                f"gradients differ by {cold['difference']:.1e}",
-                flush=True,
-            )
+            times = [f"{1000 * found['update']:.0f}" for found in (plain, cold)]
+            costs = [f"{found['cost']:.0f}" for found in (cold, warm)]
+            lines.append([f"{kind}, {precision}", *times, *costs, *pays, f"{cold['difference']:.0e}"])
+    say(table(COLUMNS, lines, words=1), "compiling", asked.into)
 
 
 def _in_a_process(kind: str, precision: str, measure: str, device: str, cache: str) -> dict[str, float]:

@@ -22,9 +22,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pages import say, table
+
 ROWS = (10_000, 100_000, 1_000_000)
 WORDS, VOCABULARY, LABELS = 12, 20_000, 4
-BEGIN, END = "<!-- rows -->\n", "<!-- /rows -->"
+COLUMNS = ("rows", "seconds", "memory of its own (MiB)", "bytes a row", "peak with mapped pages (MiB)")
 EVERY = 0.005
 """Seconds between two looks at the memory."""
 
@@ -39,10 +41,7 @@ def main() -> None:
     if asked.prepare:
         print(json.dumps(measured(Path(asked.prepare))))
         return
-    lines = [
-        "| rows | seconds | memory of its own (MiB) | bytes a row | peak with mapped pages (MiB) |",
-        "|---:|---:|---:|---:|---:|",
-    ]
+    lines = []
     for rows in asked.rows:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "table.csv"
@@ -51,12 +50,8 @@ def main() -> None:
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         own, peak = found["own"] / 2**20, found["peak"] / 2**20
         each = found["own"] / rows
-        lines.append(f"| {rows:,} | {found['seconds']:.1f} | {own:,.0f} | {each:,.0f} | {peak:,.0f} |")
-    print("\n".join(lines))
-    if asked.into:
-        before, rest = asked.into.read_text(encoding="utf-8").split(BEGIN)
-        page = f"{before}{BEGIN}{chr(10).join(lines)}\n{END}{rest.split(END)[1]}"
-        asked.into.write_text(page, encoding="utf-8")
+        lines.append([f"{rows:,}", f"{found['seconds']:.1f}", f"{own:,.0f}", f"{each:,.0f}", f"{peak:,.0f}"])
+    say(table(COLUMNS, lines), "rows", asked.into)
 
 
 def write_table(path: Path, rows: int) -> None:

@@ -1,6 +1,6 @@
 """How many tokens a batch should hold where nothing is learned: microseconds for each token, by length and size.
 
-    python benchmarks/tokens_per_batch.py [--device cuda]
+    python benchmarks/tokens_per_batch.py [--device cuda] [--into docs/speed.md]
 
 The embedded sentence encoder in the form that `evaluate` and `predict` use. One thread on a CPU; processor time, the
 best of several in alternation.
@@ -11,8 +11,10 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from pages import say, table
 from torch import Tensor
 
 from unfreeze.evaluation.reading import fast
@@ -25,24 +27,26 @@ ROUNDS = 4
 
 
 def main() -> None:
-    """Print a table for each type."""
+    """Print a line for each type and length."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", nargs="+", default=["bf16", "float32"])
+    parser.add_argument("--into", type=Path, help="a page with the marks <!-- tokens --> and <!-- /tokens -->")
     asked = parser.parse_args()
     device = torch.device(asked.device)
     torch.set_num_threads(1)
+    lines = []
     for precision in asked.precision:
         pretrained = load_pretrained(ModelRecipe(name="all-MiniLM-L6-v2"), modality="text", outputs=2, seed=0)
         pretrained.module.to(device)
         module = fast(pretrained, precision).module.eval()
-        print(f"{precision}, µs a token; columns: tokens of a batch\nlength" + "".join(f"{size:8}" for size in BUDGETS))
         sums = [0.0] * len(BUDGETS)
         for length in LENGTHS:
             took = _times(module, length, device)
             sums = [total + one / took[-1] for total, one in zip(sums, took, strict=True)]
-            print(f"{length:6}" + "".join(f"{1e6 * one:8.1f}" for one in took), flush=True)
-        print("mean, relative to the largest" + "".join(f"{total / len(LENGTHS):7.2f}" for total in sums), flush=True)
+            lines.append([f"{precision}, {length}", *(f"{1e6 * one:.1f}" for one in took)])
+        lines.append([f"{precision}, mean over the last", *(f"{total / len(LENGTHS):.2f}" for total in sums)])
+    say(table(["type, length", *(f"{size:,}" for size in BUDGETS)], lines, words=1), "tokens", asked.into)
 
 
 @torch.inference_mode()

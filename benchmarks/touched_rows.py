@@ -1,6 +1,6 @@
 """What an update takes when only the rows of the embedding table that occur are trained, and when all are.
 
-    python benchmarks/touched_rows.py
+    python benchmarks/touched_rows.py [--into docs/speed.md]
 
 The embedded sentence encoder on the demo's texts; then the same network with a table as long as that of multilingual
 models, whose further rows never occur. One thread; processor time, in alternation, medians.
@@ -8,12 +8,14 @@ models, whose further rows never occur. One thread; processor time, in alternati
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from pages import say, table
 
 from unfreeze.api import make_job, recipe_of
 from unfreeze.demo.stdlib_docstrings import write_csv
@@ -29,22 +31,26 @@ MULTILINGUAL = 250_002
 
 UPDATES, WARM = 24, 4
 
+COLUMNS = ("rows of the table", "occur", "type", "all rows, ms", "those that occur, ms", "less")
+
 
 def main() -> None:
     """Print milliseconds per update, of the whole and of the rows that occur."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--into", type=Path, help="a page with the marks <!-- touched --> and <!-- /touched -->")
+    asked = parser.parse_args()
     torch.set_num_threads(1)
+    lines = []
     with tempfile.TemporaryDirectory() as folder:
         data = write_csv(Path(folder) / "texts.csv")
-        for name, model in (("30,522 rows", None), (f"{MULTILINGUAL:,} rows", _longer(Path(folder) / "model"))):
+        for name, model in (("30,522", None), (f"{MULTILINGUAL:,}", _longer(Path(folder) / "model"))):
             for precision in ("bf16", "float32"):
                 whole, apart = (_training(data, model, precision, apart) for apart in (False, True))
                 took = _milliseconds([whole, apart])
-                (table,) = apart.touched.tables
-                print(
-                    f"{name}, of which {len(table.rows):,} occur; {precision:7}: {took[0]:4.0f} ms, of these rows "
-                    f"alone {took[1]:4.0f} ms ({1 - took[1] / took[0]:.0%} less)",
-                    flush=True,
-                )
+                (embedding,) = apart.touched.tables
+                whole_ms, rows_ms, less = f"{took[0]:.0f}", f"{took[1]:.0f}", f"{1 - took[1] / took[0]:.0%}"
+                lines.append([name, f"{len(embedding.rows):,}", precision, whole_ms, rows_ms, less])
+    say(table(COLUMNS, lines), "touched", asked.into)
 
 
 def _longer(folder: Path) -> str:

@@ -28,3 +28,28 @@ def test_head_rates(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert all(
         re.fullmatch(r"(banking77|movies) +[\d.]+  accuracy [01]\.\d{3}  nll \d+\.\d{3}", line) for line in lines
     )
+
+
+def test_tables_are_put_between_the_marks_of_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    pages = importlib.import_module("pages")
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- one -->\nold\n<!-- /one -->\nafter\n")
+    pages.say(pages.table(["what", "ms"], [["all", "3"]], words=1), "one", page)
+    assert page.read_text() == (
+        "before\n<!-- one -->\n| what | ms |\n| --- | ---: |\n| all | 3 |\n<!-- /one -->\nafter\n"
+    )
+    assert "| all | 3 |" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="<!-- two -->"):
+        pages.say([], "two", page)
+
+
+@pytest.mark.parametrize("script", ["rows", "touched_rows", "compiling", "tokens_per_batch", "operators"])
+def test_pages_have_the_marks_that_scripts_write_to(script: str) -> None:
+    text = (BENCHMARKS / f"{script}.py").read_text(encoding="utf-8")
+    (mark,) = set(re.findall(r"<!-- (\w+) -->", text))
+    assert re.search(rf"say\(.*\"{mark}\", asked.into\)", text)
+    page = (BENCHMARKS.parent / "docs" / "speed.md").read_text(encoding="utf-8")
+    assert page.count(f"<!-- {mark} -->") == page.count(f"<!-- /{mark} -->") == 1

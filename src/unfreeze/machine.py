@@ -60,6 +60,11 @@ def give_back_at_once() -> None:
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
+def cores() -> int:
+    """Processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def free_disk(path: Path) -> int:
     """Bytes that can be written at that path, which need not exist yet."""
     path = path.absolute()

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from unfreeze.data.manifest import ImageRef
 from unfreeze.errors import ModelError
-from unfreeze.evaluation.gate import FreshProcess, pass_gate, write_gate
+from unfreeze.evaluation.gate import FreshProcess, GateResult, pass_gate, write_gate
 from unfreeze.evaluation.intervals import with_intervals
 from unfreeze.evaluation.kept import Kept, keeping
 from unfreeze.models.kernels import fast_kernels
@@ -64,39 +65,59 @@ def evaluate_and_save(
     ReloadError
         If the saved model does not reproduce the trained one.
     """
-    at = training.at
     progress.stage("scoring")
-    folded = _fold(job)
     test = test if test is not None and len(test) else None
-    figures: dict[str, Any] = {"validation": {}, "test": {}}
-    kept: dict[str, Kept] = {}
-    scored = None
+    scored = _scored(job, test, training)
+    progress.stage(f"saving, and reloading in {'this' if fresh is None else 'a fresh'} process")
+    gate = _saved(job, test or job.validation or job.train, fresh)
+    return {**_about(job, training, trained_seconds), **scored.said, "gate": asdict(gate)}, scored.kept
+
+
+@dataclass
+class _Scored:
+    """What `result.json` says of validation and test, and what the model gave for their rows."""
+
+    said: dict[str, Any]
+    kept: dict[str, Kept] = field(default_factory=dict)
+
+
+def _scored(job: Job, test: Feed | None, training: Training) -> _Scored:
+    """Validation and test by the model as it will be saved; the test split is read here, and only here."""
+    folded = _fold(job)
+    found = _Scored({"validation": {}, "test": {}, "cost": {"scored": None}})
     if job.validation is not None:
         with keeping(job.working.module, len(job.validation)) as keeper:
             scorer = score(job, job.validation, None if folded else training.validation_features(), keeper.keep)
-        figures["validation"], kept["validation"] = _figures(job, scorer), keeper.kept()
+        found.said["validation"], found.kept["validation"] = _figures(job, scorer), keeper.kept()
     if test is not None:
         began = time.perf_counter()
         with keeping(job.working.module, len(test)) as keeper:
             scorer = score(job, test, keep=keeper.keep)
-        scored = {"rows": len(test), "seconds": time.perf_counter() - began}
-        figures["test"], kept["test"] = _figures(job, scorer), keeper.kept()
-        _write_predictions(job, test, kept["test"].outputs)
-    baseline = _baseline(job, test or job.validation)
-    progress.stage(f"saving, and reloading in {'this' if fresh is None else 'a fresh'} process")
-    # What is written is what runs on any machine: float32 on the CPU.
+        found.said["cost"] = {"scored": {"rows": len(test), "seconds": time.perf_counter() - began}}
+        found.said["test"], found.kept["test"] = _figures(job, scorer), keeper.kept()
+        _write_predictions(job, test, found.kept["test"].outputs)
+    found.said["baseline"] = _baseline(job, test or job.validation)
+    found.said["test_fingerprint"] = _fingerprint(test)
+    return found
+
+
+def _saved(job: Job, sample: Feed, fresh: FreshProcess | None) -> GateResult:
+    """Write what runs on any machine, float32 on the CPU, and see that it can be reloaded."""
     job.pretrained.module.to("cpu")
     job.device = torch.device("cpu")
     with full_disk_said(job.folder / "model"):
         save(job.pretrained, job.folder / "model", unmoved=_unmoved(job))
         _exchange(job)
-    sample = test or job.validation or job.train
     evaluation = job.recipe.evaluation
     with full_disk_said(job.folder / "gate"):
         write_gate(job.folder / "gate", job.pretrained, sample.examples, evaluation.gate_rows)
-    gate = pass_gate(job.folder, tolerance=evaluation.gate_tolerance, fresh=fresh)
-    learned = sum(job.stack.size(job.stack.group(name)) for name in job.learned)
-    result = {
+    return pass_gate(job.folder, tolerance=evaluation.gate_tolerance, fresh=fresh)
+
+
+def _about(job: Job, training: Training, seconds: float) -> dict[str, Any]:
+    """What was trained, and how that went."""
+    at = training.at
+    return {
         "status": "finished",
         "task": job.manifest.task,
         "metric": job.metric,
@@ -104,23 +125,17 @@ def evaluate_and_save(
         "method": "phases" if job.recipe.method.phases else job.recipe.method.name,
         "model": {"name": job.recipe.model.name, "family": job.pretrained.family.name},
         "parameters": sum(job.stack.size(group) for group in job.stack.groups),
-        "learned_parameters": learned,
-        **figures,
-        "baseline": baseline,
+        "learned_parameters": sum(job.stack.size(job.stack.group(name)) for name in job.learned),
         "rows": job.manifest.rows,
-        "test_fingerprint": _fingerprint(test),
         "phases": [asdict(phase) for phase in job.phases],
         "history": at.history,
         "best_epoch": at.best_epoch,
         "stopped": at.stopped,
         "ledger": at.ledger,
-        "gate": asdict(gate),
         "notes": job.notes,
-        "train_seconds": trained_seconds,
-        "cost": {"scored": scored},
+        "train_seconds": seconds,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    return result, kept
 
 
 def _fold(job: Job) -> bool:
@@ -177,11 +192,13 @@ def _baseline(job: Job, feed: Feed | None) -> dict[str, Any]:
 
 
 def _fingerprint(feed: Feed | None) -> str:
-    """Whether two runs were scored on the same rows."""
+    """Whether two runs were scored on the same rows: texts by what they say, images by the names of their files."""
     import hashlib
 
     digest = hashlib.sha256()
     if feed is not None:
-        for origin, target in zip(feed.examples.origin, feed.examples.targets, strict=True):
-            digest.update(f"{Path(origin).name}\0{target}\n".encode())
+        rows = feed.examples
+        for origin, read, target in zip(rows.origin, rows.inputs, rows.targets, strict=True):
+            text = "" if isinstance(read, ImageRef) else read
+            digest.update(f"{Path(origin).name}\0{text}\0{target}\n".encode(errors="surrogatepass"))
     return digest.hexdigest()[:16]

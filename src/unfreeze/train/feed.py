@@ -1,13 +1,16 @@
 """From examples to batches: encoded once, augmented on the way where training asks for it.
 
-What texts were encoded to is packed, and lies in a mapped file where it is large.
+What texts were encoded to is packed, and lies in a mapped file where it is large. Images are decoded by as many threads
+as there are cores.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ from torch import Tensor
 
 from unfreeze.data.images import decode
 from unfreeze.data.manifest import Examples, ImageRef, Input, Manifest
+from unfreeze.machine import cores
 from unfreeze.models.pretrained import Batch, Preprocessor, Sample
 from unfreeze.tasks._task import encode_targets
 from unfreeze.train.order import generator
@@ -36,6 +40,8 @@ TENSOR = 1000
 
 LOOKED_AT = 16
 """Rows whose size stands for those of all."""
+
+_KEEPING = threading.Lock()
 
 
 @dataclass
@@ -61,6 +67,8 @@ class Feed:
     _memo: dict[int, Sample] = field(default_factory=dict)
     _memo_bytes: int = 0
     _packed: Packed | None = None
+    _begun: dict[tuple[int, int | None], Future[Any]] = field(default_factory=dict)
+    _given: dict[tuple[int, int | None], Sample] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -68,7 +76,7 @@ class Feed:
     @cached_property
     def lengths(self) -> list[int]:
         """Length of each encoded row; 1 for images, which are not decoded for it."""
-        if not len(self) or isinstance(self.examples.inputs[0], ImageRef):
+        if self._has_images or not len(self):
             return [1] * len(self)
         lengths: list[int] = []
 
@@ -94,10 +102,11 @@ class Feed:
         if row not in self._memo:
             encoded = self.preprocess.encode(self.examples.inputs[row])
             size = sum(tensor.numel() * tensor.element_size() for tensor in encoded.values())
-            if self._memo_bytes + size > self.most:
-                return encoded
-            self._memo[row] = encoded
-            self._memo_bytes += size
+            with _KEEPING:
+                if self._memo_bytes + size > self.most:
+                    return encoded
+                self._memo[row] = encoded
+                self._memo_bytes += size
         return self._memo[row]
 
     @property
@@ -119,20 +128,23 @@ class Feed:
         size = len(self) * sum(map(_bytes, some)) // len(some)
         return min(size, self.most) if isinstance(self.examples.inputs[0], ImageRef) else size
 
-    def augmented(self, row: int, epoch: int) -> Sample:
-        """One encoded row as the pipeline changes it in this epoch."""
+    def augmented(self, row: int, epoch: int, picture: Any = None) -> Sample:
+        """One encoded row as the pipeline changes it in this epoch.
+
+        Parameters
+        ----------
+        picture : PIL.Image, optional
+            The image if it has been decoded before.
+        """
         if self.pipeline is None:
             return self.sample(row)
         draw = generator(self.seed, 1, epoch, row)
         if not self.pipeline.inputs:
             sample = dict(self.sample(row))
+        elif self._has_images:
+            sample = self._image(self.pipeline.input(picture or self._decoded(row), draw))
         else:
-            item = self.examples.inputs[row]
-            if isinstance(item, ImageRef):
-                picture = self.pipeline.input(decode(item, self.max_pixels), draw)
-                sample = self._image(picture)
-            else:
-                sample = self.preprocess.encode(self.pipeline.input(item, draw))
+            sample = self.preprocess.encode(self.pipeline.input(self.examples.inputs[row], draw))
         return self.pipeline.sample(sample, draw, self._facts)
 
     def _image(self, picture: Any) -> Sample:
@@ -144,13 +156,50 @@ class Feed:
 
     def batch(self, rows: Sequence[int], epoch: int | None = None) -> Batch:
         """A padded batch; with an epoch, augmented."""
+        return self.preprocess.collate(self._read(rows, epoch))
+
+    def expect(self, rows: Sequence[int], epoch: int | None = None) -> None:
+        """Begin to decode images that will be asked for next, and forget others."""
+        if self._has_images:
+            keys = [(row, epoch) for row in rows]
+            self._begun = {key: self._begun.get(key) or self._begin(*key) for key in keys}
+
+    def give(self, rows: Sequence[int], epoch: int, samples: Sequence[Sample]) -> None:
+        """What was read elsewhere, of rows that will be asked for next; others are forgotten."""
+        self._given = {(row, epoch): sample for row, sample in zip(rows, samples, strict=True)}
+
+    def _read(self, rows: Sequence[int], epoch: int | None) -> list[Sample]:
+        """Random changes are made here, one after the other: they draw from a generator that all threads share."""
+        if not self._has_images:
+            return [self.sample(row) if epoch is None else self.augmented(row, epoch) for row in rows]
+        keys = [(row, epoch) for row in rows]
+        if all(key in self._given for key in keys):
+            return [self._given[key] for key in keys]
+        begun = [self._begun.get(key) or self._begin(*key) for key in keys]
+        found = [each.result() for each in begun]
         if epoch is None:
-            return self.preprocess.collate([self.sample(row) for row in rows])
-        return self.preprocess.collate([self.augmented(row, epoch) for row in rows])
+            return found
+        return [self.augmented(row, epoch, one) for row, one in zip(rows, found, strict=True)]
+
+    def _begin(self, row: int, epoch: int | None) -> Future[Any]:
+        """The encoded row, or where each epoch changes it before that, the decoded image."""
+        return _readers().submit(self._decoded if epoch is not None and self.changes_images else self.sample, row)
+
+    @property
+    def changes_images(self) -> bool:
+        """Whether each epoch changes images before they are encoded."""
+        return self._has_images and self.pipeline is not None and bool(self.pipeline.inputs)
+
+    def _decoded(self, row: int) -> Any:
+        return decode(self.examples.inputs[row], self.max_pixels)  # type: ignore[arg-type]
+
+    @cached_property
+    def _has_images(self) -> bool:
+        return len(self) > 0 and isinstance(self.examples.inputs[0], ImageRef)
 
     def hollow_batch(self, rows: Sequence[int]) -> Batch:
         """A batch whose images are not decoded, for replay: only its shape matters."""
-        if not isinstance(self.examples.inputs[0], ImageRef):
+        if not self._has_images:
             return self.batch(rows)
         one = self._one
         return {name: torch.zeros((), dtype=t.dtype).expand(len(rows), *t.shape[1:]) for name, t in one.items()}
@@ -158,6 +207,12 @@ class Feed:
     @cached_property
     def _one(self) -> Batch:
         return self.preprocess.collate([self.sample(0)])
+
+
+@cache
+def _readers() -> ThreadPoolExecutor:
+    """What decodes images: as many threads as this process has cores."""
+    return ThreadPoolExecutor(cores(), thread_name_prefix="images")
 
 
 def _bytes(sample: Sample) -> int:
@@ -181,9 +236,11 @@ def make_feed(
 
 
 def encode_all(preprocess: Preprocessor, items: Sequence[Input]) -> list[Sample]:
-    """Many rows at once: fast tokenizers work on them in parallel."""
+    """Many rows at once: fast tokenizers work on them in parallel, and so do threads on images."""
     together = getattr(preprocess, "encode_many", None)
-    return list(together(items)) if together is not None else [preprocess.encode(item) for item in items]
+    if together is not None:
+        return list(together(items))
+    return list(_readers().map(preprocess.encode, items))
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +19,7 @@ from unfreeze.stack.fused_norms import WORTH, fused_norms
 from unfreeze.stack.groups import LayerStack
 from unfreeze.stack.working import Working
 from unfreeze.tasks._task import LossOptions, Task
+from unfreeze.train.ahead import ahead
 from unfreeze.train.feed import Feed, to_device
 from unfreeze.train.hooks import Hook
 from unfreeze.train.memory import Portions
@@ -95,6 +96,13 @@ class Job:
         asked = self.recipe.evaluation.batch_tokens or TOKENS
         fixed = PASS if self.device.type == "cpu" else PASS_ELSEWHERE
         return reading_batches(feed.lengths, tokens=rows * self.longest if rows else asked, fixed=fixed)
+
+    def in_turn(self, feed: Feed, batches: Sequence[list[int]], epoch: int | None = None) -> Iterator[list[int]]:
+        """Batches one by one; while an accelerator computes with one, the images of the next are read.
+
+        On a CPU those that read would take the cores from those that compute, and more than their share.
+        """
+        return iter(batches) if self.device.type == "cpu" else ahead(feed, batches, epoch)
 
     @property
     def steps_per_epoch(self) -> int:

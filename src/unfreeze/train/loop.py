@@ -140,8 +140,9 @@ class Training:
         batches = training_batches(job.train.lengths, job.batch_size, key=key, weights=job.row_weights)
         first = at.phase_step - at.phase_epoch * len(batches)
         set_modes(job.working.stack, phase.learn)
-        for rows in batches[first : steps - at.phase_epoch * len(batches)]:
-            self._update(phase, steps, rows, replayed.get(id(job.train)))
+        left, kept = batches[first : steps - at.phase_epoch * len(batches)], replayed.get(id(job.train))
+        for rows in job.in_turn(job.train, left, at.epoch) if kept is None else left:
+            self._update(phase, steps, rows, kept)
             self._stop_if_asked(stop)
             self._checkpoint_if_due()
         self._finish_epoch(phase, replayed)

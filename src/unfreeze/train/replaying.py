@@ -300,7 +300,7 @@ def _fill(job: Job, levels: Sequence[Level], split: str, feed: Feed, views: int)
     parts = (
         ([view * len(feed) + row for row in rows], kept)
         for view in range(views)
-        for batch in job.reading_batches(feed)
+        for batch in job.in_turn(feed, job.reading_batches(feed), view if feed.pipeline is not None else None)
         for rows, kept in job.portions.each(batch, partial(capture, view=view))
     )
     try:

@@ -40,7 +40,8 @@ def score(
         return found.float().cpu()
 
     with job.fused(len(feed), lambda: read([0])):
-        for batch in job.reading_batches(feed):
+        batches = job.reading_batches(feed)
+        for batch in job.in_turn(feed, batches) if replayed is None else batches:
             for rows, outputs in job.portions.each(batch, read):
                 targets = feed.targets[torch.tensor(rows)]
                 scorer.update(outputs, targets)
