@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,15 @@ def test_other_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_disk_of_a_folder_that_is_still_to_be_made(tmp_path: Path) -> None:
     assert machine.free_disk(tmp_path / "a" / "b") > 0
     assert machine.free_disk(Path("relative/one")) > 0
+
+
+def test_pages_are_kept_until_the_outermost_block_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[int, int]] = []
+    monkeypatch.setattr(machine, "_set_malloc", lambda options: asked.append(dict(options)))
+    with suppress(ZeroDivisionError), machine.keeping_pages():
+        with machine.keeping_pages():
+            assert machine.USUAL not in asked
+        assert machine.USUAL not in asked
+        _ = 1 / 0
+    assert asked[-1] == machine.USUAL
+    assert asked.count(machine.USUAL) == 1

@@ -10,7 +10,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,7 +29,7 @@ from unfreeze.evaluation.gate import FreshProcess
 from unfreeze.evaluation.kept import Kept, keeping
 from unfreeze.evaluation.versions import versions
 from unfreeze.grid import read_asked
-from unfreeze.machine import give_back_at_once
+from unfreeze.machine import give_back_at_once, keeping_pages
 from unfreeze.merging import merge_run
 from unfreeze.methods import METHODS
 from unfreeze.methods._parse import parse_method
@@ -589,9 +589,10 @@ def _train(
         fresh.expect(made.pretrained.family.library)
     try:
         training = training or Training(job)
-        with meter.learning():
-            training.run()
-        result, kept = evaluate_and_save(job, made.feeds.get("test"), training, meter.seconds, progress, fresh)
+        with _pages(job):
+            with meter.learning():
+                training.run()
+            result, kept = evaluate_and_save(job, made.feeds.get("test"), training, meter.seconds, progress, fresh)
         result["cost"] |= meter.read()
         result["seconds"] = result["cost"]["seconds"]
         result["versions"] = versions()
@@ -614,6 +615,12 @@ def _train(
     return Run(folder)
 
 
+def _pages(job: Job) -> AbstractContextManager[None]:
+    """Activations of images are large and alike from update to update, so that memory is best kept for the next."""
+    images, cpu = not job.reads_text, job.device.type == "cpu"
+    return keeping_pages() if images and cpu and not job.recipe.training.return_memory else nullcontext()
+
+
 FAILURES = (UnfreezeError, OSError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError)
 """What may go wrong in what only tells about a run: it is noted, and takes nothing away from the run."""
 
@@ -628,7 +635,7 @@ def _tell(job: Job, test: Feed | None, result: dict[str, Any], kept: Mapping[str
     share = job.recipe.evaluation.evidence_share
     seconds = max(share * result["seconds"], LEAST_SECONDS if share else 0.0)
     context = Context(job, test, result, kept, name, seconds=seconds)
-    with _only_telling("the report", Run(job.folder), job.progress, _report_again):
+    with _pages(job), _only_telling("the report", Run(job.folder), job.progress, _report_again):
         # Saving took the model to the CPU, and with it the tensors that what computes shares with it.
         job.device = torch.device(job.recipe.training.device or "cpu")
         job.pretrained.module.to(job.device)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -18,8 +18,11 @@ LIMITS = {
 }
 """By controller (none: version 2 of control groups): the files with limit and use, and the prefix in memory.stat."""
 
-M_MMAP_THRESHOLD = -3
-"""As glibc's malloc.h has it."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+"""As glibc's malloc.h has them."""
+
+USUAL = {M_MMAP_MAX: 65_536, M_TRIM_THRESHOLD: 2**25}
+"""As many pieces mapped by themselves as glibc allows, and at most so many freed bytes kept at the heap's end."""
 
 LARGE = 10**6
 
@@ -56,8 +59,35 @@ def give_back_at_once() -> None:
     By itself it keeps such pieces for the next allocation, and when sizes vary what it keeps can exceed what is used.
     New pages cost time: a fifth of a training step of a small transformer on a CPU. There is no way back.
     """
+    _set_malloc({M_MMAP_THRESHOLD: LARGE})
+
+
+@contextmanager
+def keeping_pages() -> Iterator[None]:
+    """While it lasts, let the C library keep what is freed for the next allocation, however large that is.
+
+    By itself it gets pieces of more than 32 MiB from the system each time, which has to clear every page: with the
+    activations of images that takes longer than many a layer. For batches of one shape; others leave gaps.
+    """
+    _KEEPERS.append(0)
+    _set_malloc({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1})
+    try:
+        yield
+    finally:
+        _KEEPERS.pop()
+        if not _KEEPERS:
+            _set_malloc(USUAL)
+            give_back()
+
+
+_KEEPERS: list[int] = []
+"""One for each block that keeps pages now: the outermost ends it."""
+
+
+def _set_malloc(options: Mapping[int, int]) -> None:
     with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)
+        for option, value in options.items():
+            ctypes.CDLL(None).mallopt(option, value)
 
 
 def cores() -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor
 
 from unfreeze.data.manifest import Input
+from unfreeze.machine import keeping_pages
 from unfreeze.models.kernels import fast_kernels
 from unfreeze.models.pretrained import Pretrained, Sample
 from unfreeze.stack.fused_norms import WORTH, fused_norms
@@ -69,9 +70,13 @@ def read(
             return found
 
         lengths = [preprocess.length(sample) for sample in samples]
-        # The model itself gives exact outputs; of a copy that is about speed norms may be fused.
-        gains = working.module is not working.master.module and len(samples) >= WORTH
-        with fused_norms(working.module, lambda: outputs_of_rows([0])) if gains else nullcontext():
+        many, images = len(samples) >= WORTH, pretrained.family.modality == "image"
+        with ExitStack() as faster:
+            if many and images and device.type == "cpu":
+                faster.enter_context(keeping_pages())
+            # The model itself gives exact outputs; of a copy that is about speed norms may be fused.
+            if many and working.module is not working.master.module:
+                faster.enter_context(fused_norms(working.module, lambda: outputs_of_rows([0])))
             for batch in reading_batches(lengths, size, tokens=tokens, fixed=fixed):
                 for rows, outputs in portions.each(batch, outputs_of_rows):
                     yield [start + row for row in rows], outputs

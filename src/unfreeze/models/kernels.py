@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from unfreeze.models.attention import attend_fast
+from unfreeze.models.depthwise import convolve_fast
 from unfreeze.models.low_rank_products import update_fast
 from unfreeze.stack.dropout import draw_fast
 
 
 def fast_kernels(device: torch.device) -> tuple[Callable[[nn.Module], None], ...]:
     """Changes of a module, in place, that pay on this kind of device; torch's own kernels are good on a GPU."""
-    return (draw_fast, attend_fast, update_fast) if device.type == "cpu" else ()
+    return (draw_fast, attend_fast, update_fast, convolve_fast) if device.type == "cpu" else ()

@@ -24,9 +24,6 @@ from torch.utils import _pytree as pytree
 WORTH = 32
 """Rows from which on the forward pass that looks costs less than it gains."""
 
-_CONVOLUTIONS = ("Conv2d", "Conv2dSame")
-"""torch's, and timm's with padding as in TensorFlow."""
-
 
 @contextmanager
 def fused_norms(module: nn.Module, forward: Callable[[], object]) -> Iterator[int]:
@@ -85,9 +82,9 @@ def _pairs(module: nn.Module, forward: Callable[[], object]) -> list[tuple[nn.Mo
     watch = _Watch()
     with torch.no_grad(), watch:
         forward()
-    convs = {id(child.weight): child for child in module.modules() if type(child).__name__ in _CONVOLUTIONS}
+    convs = {id(child.weight): child for child in module.modules() if isinstance(child, nn.Conv2d)}
     norms = {id(child.running_mean): child for child in module.modules() if _is_still(child)}
-    found = []
+    found: list[tuple[nn.Module, nn.Module]] = []
     for result, statistics in watch.normed:
         conv = convs.get(watch.convolved.get(result, (None, 0))[1])
         norm = norms.get(statistics)

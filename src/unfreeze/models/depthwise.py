@@ -1,0 +1,88 @@
+"""Depthwise convolutions whose gradients are fast in bfloat16 on a CPU, too.
+
+torch's library computes most of them fast. For two it has no such code in bfloat16 and falls back to plain loops, which
+take three to seventy times as long as in float32: the input's gradient where the window moves by more than one, and the
+weights' where it is wider than three. Those are computed in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SLOW_STRIDE, SLOW_WINDOW = 2, 4
+"""From which on."""
+
+_INPUT, _WEIGHT = (True, False, False), (False, True, False)
+
+
+class _Convolved(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, input: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+        context.save_for_backward(input, weight)
+        context.how = how
+        return nn.functional.conv2d(input, weight, bias, *how)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        (input, weight), (stride, _, _, _) = context.saved_tensors, context.how
+        for_input = for_weight = for_bias = None
+        if context.needs_input_grad[0]:
+            for_input = _gradients(context, gradient, _INPUT, slow=max(stride) >= SLOW_STRIDE)[0].to(input.dtype)
+        if context.needs_input_grad[1]:
+            for_weight = _gradients(context, gradient, _WEIGHT, slow=max(weight.shape[2:]) >= SLOW_WINDOW)[1]
+            for_weight = for_weight.to(weight.dtype)
+        if context.needs_input_grad[2]:
+            for_bias = gradient.sum((0, 2, 3))
+        return for_input, for_weight, for_bias, None, None, None, None
+
+
+def _gradients(context: Any, gradient: Tensor, which: tuple[bool, bool, bool], *, slow: bool) -> tuple[Any, ...]:
+    stride, padding, dilation, groups = context.how
+    tensors = (gradient, *context.saved_tensors)
+    if slow:
+        tensors = tuple(tensor.float() for tensor in tensors)
+    back = torch.ops.aten.convolution_backward
+    found: tuple[Any, ...] = back(*tensors, None, stride, padding, dilation, False, (0, 0), groups, which)
+    return found
+
+
+class FastDepthwise(nn.Conv2d):
+    """`nn.Conv2d` with one filter for each channel."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not torch.is_grad_enabled() or input.dtype != torch.bfloat16 or torch.compiler.is_compiling():
+            plain: Tensor = super()._conv_forward(input, weight, bias)
+            return plain
+        how = self.stride, self.padding, self.dilation, self.groups
+        convolved: Tensor = _Convolved.apply(input, weight, bias, *how)
+        return convolved
+
+
+class FastDepthwiseSame(FastDepthwise):
+    """The same for timm's `Conv2dSame`, which pads as TensorFlow does."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The convolved input, as large as the input over the stride."""
+        from timm.layers.padding import pad_same
+
+        padded = pad_same(input, list(self.kernel_size), list(self.stride), list(self.dilation))
+        return self._conv_forward(padded, self.weight, self.bias)
+
+
+_FAST = {"Conv2d": FastDepthwise, "Conv2dSame": FastDepthwiseSame}
+
+
+def convolve_fast(module: nn.Module) -> None:
+    """Let every depthwise convolution of a module whose gradients are slow compute them fast, in place."""
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d) and type(child).__name__ in _FAST and _is_slow(child):
+            child.__class__ = _FAST[type(child).__name__]
+
+
+def _is_slow(layer: nn.Conv2d) -> bool:
+    depthwise = 1 < layer.groups == layer.in_channels and layer.padding_mode == "zeros"
+    known = not isinstance(layer.padding, str)
+    return depthwise and known and (max(layer.stride) >= SLOW_STRIDE or max(layer.kernel_size) >= SLOW_WINDOW)
