@@ -16,6 +16,9 @@ from unfreeze.stack.working import make_working
 WITH_NORMS = {"densenet", "efficientnet", "inception", "mobilenet", "resnet"}
 """Families whose convolutions are followed by norms over the batch."""
 
+ALL = WITH_NORMS - {"densenet"}
+"""Families in which that holds for every norm."""
+
 
 def moved(module: nn.Module) -> None:
     """Statistics and scales as training leaves them; a fresh norm changes nothing, and so proves nothing."""
@@ -43,6 +46,8 @@ def test_outputs_stay_and_the_model_is_as_before(name: str, precision: str) -> N
             found = module(**batch)
         again = module(**batch)
     assert (count > 0) == (name in WITH_NORMS)
+    if name in ALL:
+        assert count == sum(isinstance(child, nn.BatchNorm2d) for child in module.modules())
     assert float((found - plain).abs().max() / plain.abs().max()) <= (1e-4 if precision == "float32" else 0.1)
     assert torch.equal(again, plain)
     after = module.state_dict()

@@ -72,6 +72,7 @@ class _Watch(TorchFunctionMode):
             self.reads.update(id(leaf) for leaf in leaves if isinstance(leaf, Tensor))
         if func is nn.functional.conv2d:
             self.convolved[id(found)] = found, id(args[1])
+            self.reads[id(found)] = 0  # what had this id before is gone
         elif func is nn.functional.batch_norm:
             self.normed.append((id(args[0]), id(args[1])))
         return found
