@@ -628,12 +628,12 @@ FAILURES = (UnfreezeError, OSError, RuntimeError, ValueError, LookupError, TypeE
 def _tell(job: Job, test: Feed | None, result: dict[str, Any], kept: Mapping[str, Kept]) -> None:
     """Collect evidence and write the report; the run is finished and proven whatever happens here."""
     from unfreeze.evidence._collect import COLLECTED, collect
-    from unfreeze.evidence._context import LEAST_SECONDS, Context
+    from unfreeze.evidence._context import LEAST_SECONDS, WRITING_SECONDS, Context
 
     began = time.perf_counter()
     name = "" if job.recipe.method.name is None else parse_method(job.recipe.method.name)[0]
     share = job.recipe.evaluation.evidence_share
-    seconds = max(share * result["seconds"], LEAST_SECONDS if share else 0.0)
+    seconds = max(share * result["seconds"], LEAST_SECONDS if share else 0.0) - WRITING_SECONDS
     context = Context(job, test, result, kept, name, seconds=seconds)
     with _pages(job), _only_telling("the report", Run(job.folder), job.progress, _report_again):
         # Saving took the model to the CPU, and with it the tensors that what computes shares with it.

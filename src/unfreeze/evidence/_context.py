@@ -25,7 +25,10 @@ from unfreeze.train.feed import Feed
 from unfreeze.train.job import Job
 
 LEAST_SECONDS = 5.0
-"""What costly evidence may take of a short run: small sets need their report most."""
+"""What the report may take of a short run: small sets need it most."""
+
+WRITING_SECONDS = 1.5
+"""About what the writing takes of that; the rest is for evidence."""
 
 FIRST = 1 / 3
 """Of the time that is left, the least part of the next kind of evidence."""
