@@ -22,6 +22,8 @@ from bench.sides import OURS
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "bench"
+CACHE = BUILD / "cache"
+"""unfreeze's, of which what is known of the machine stays from run to run, and kept features do not."""
 TIMEOUT = 3600.0
 LAST_LINES = 5
 BUSY = 0.1
@@ -95,6 +97,7 @@ def one_run(job: Job, side: str, seed: int, wish: Wish, place: str, machine: dic
 def in_process(module: str, spec: dict[str, Any], folder: Path) -> tuple[dict[str, Any], Measured]:
     """`python -m module SPEC OUT` in a process of its own; what it wrote to OUT, or what went wrong."""
     given, out, log = folder / "spec.json", folder / "out.json", folder / "log"
+    shutil.rmtree(CACHE / "features", ignore_errors=True)  # each run computes its own
     given.write_text(json.dumps(spec))
     took = measure([sys.executable, "-m", module, str(given), str(out)], env=environment(), log=log, timeout=TIMEOUT)
     if out.exists() and took.returncode == 0:
@@ -108,7 +111,7 @@ def environment() -> dict[str, str]:
     """No network, and nothing of a home folder's settings; threads as they are set outside."""
     path = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     quiet = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    return {**os.environ, **quiet, "PYTHONPATH": path, "WANDB_MODE": "disabled"}
+    return {**os.environ, **quiet, "PYTHONPATH": path, "WANDB_MODE": "disabled", "UNFREEZE_CACHE": str(CACHE)}
 
 
 def lacking(job: Job) -> str | None:
