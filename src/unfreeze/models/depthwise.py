@@ -27,25 +27,28 @@ class _Convolved(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        (input, weight), (stride, _, _, _) = context.saved_tensors, context.how
+        input, weight = context.saved_tensors
+        tensors, how = (gradient, input, weight), context.how
         for_input = for_weight = for_bias = None
         if context.needs_input_grad[0]:
-            for_input = _gradients(context, gradient, _INPUT, slow=max(stride) >= SLOW_STRIDE)[0].to(input.dtype)
+            for_input = _gradients(tensors, how, _INPUT, slow=max(how[0]) >= SLOW_STRIDE)[0].to(input.dtype)
         if context.needs_input_grad[1]:
-            for_weight = _gradients(context, gradient, _WEIGHT, slow=max(weight.shape[2:]) >= SLOW_WINDOW)[1]
-            for_weight = for_weight.to(weight.dtype)
+            slow = max(weight.shape[2:]) >= SLOW_WINDOW
+            for_weight = _gradients(tensors, how, _WEIGHT, slow=slow)[1].to(weight.dtype)
         if context.needs_input_grad[2]:
             for_bias = gradient.sum((0, 2, 3))
         return for_input, for_weight, for_bias, None, None, None, None
 
 
-def _gradients(context: Any, gradient: Tensor, which: tuple[bool, bool, bool], *, slow: bool) -> tuple[Any, ...]:
-    stride, padding, dilation, groups = context.how
-    tensors = (gradient, *context.saved_tensors)
-    if slow:
-        tensors = tuple(tensor.float() for tensor in tensors)
+def _gradients(
+    tensors: tuple[Tensor, ...], how: tuple[Any, ...], which: tuple[bool, bool, bool], *, slow: bool
+) -> tuple[Any, ...]:
+    stride, padding, dilation, groups = how
+    gradient, input, weight = (tensor.float() for tensor in tensors) if slow else tensors
     back = torch.ops.aten.convolution_backward
-    found: tuple[Any, ...] = back(*tensors, None, stride, padding, dilation, False, (0, 0), groups, which)
+    found: tuple[Any, ...] = back(
+        gradient, input, weight, None, stride, padding, dilation, False, (0, 0), groups, which
+    )
     return found
 
 
