@@ -1,6 +1,6 @@
 """What torch.compile costs and gains in training: processor seconds to compile, and for each update before and after.
 
-    python benchmarks/compiling.py [text] [images] [--precision bf16 float32] [--device cuda] [--into docs/speed.md]
+    python benchmarks/compiling.py [text] [images] [--precision bf16 float32] [--device cuda] [--into PAGE]
 
 Forward and backward passes of the embedded sentence encoder on batches of 32 texts of many lengths, and of a ResNet-18
 on 16 images of 112 pixels, each plainly as unfreeze computes them, then compiled for changing sizes: at first with an

@@ -1,6 +1,6 @@
 """How many tokens a batch should hold where nothing is learned: microseconds for each token, by length and size.
 
-    python benchmarks/tokens_per_batch.py [--device cuda] [--into docs/speed.md]
+    python benchmarks/tokens_per_batch.py [--device cuda] [--into PAGE]
 
 The embedded sentence encoder in the form that `evaluate` and `predict` use. One thread on a CPU; processor time, the
 best of several in alternation.
