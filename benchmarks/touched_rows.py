@@ -16,13 +16,10 @@ from pathlib import Path
 
 import torch
 from pages import say, table
+from updates import ready
 
-from unfreeze.api import make_job, recipe_of
 from unfreeze.demo.stdlib_docstrings import write_csv
 from unfreeze.models.embedded import minilm_folder
-from unfreeze.planning import make_plan
-from unfreeze.progress import Silent
-from unfreeze.stack.frontier import set_modes
 from unfreeze.train.loop import Training
 from unfreeze.train.order import training_batches
 
@@ -45,7 +42,8 @@ def main() -> None:
         data = write_csv(Path(folder) / "texts.csv")
         for name, model in (("30,522", None), (f"{MULTILINGUAL:,}", _longer(Path(folder) / "model"))):
             for precision in ("bf16", "float32"):
-                whole, apart = (_training(data, model, precision, apart) for apart in (False, True))
+                how = {"method": "full", "precision": precision}
+                whole, apart = (ready(data, model, touched_rows=rows, **how) for rows in (False, True))
                 took = _milliseconds([whole, apart])
                 (embedding,) = apart.touched.tables
                 whole_ms, rows_ms, less = f"{took[0]:.0f}", f"{took[1]:.0f}", f"{1 - took[1] / took[0]:.0%}"
@@ -62,17 +60,6 @@ def _longer(folder: Path) -> str:
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(minilm_folder()).save_pretrained(folder)
     return str(folder)
-
-
-def _training(data: Path, model: str | None, precision: str, apart: bool) -> Training:
-    options = {"method": "full", "precision": precision, "touched_rows": apart, "device": "cpu"}
-    recipe, _ = recipe_of(data, model, None, options)
-    job = make_job(make_plan(recipe), Path(), Silent())
-    training, phase = Training(job), job.phases[0]
-    training.loop.phase = phase
-    job.working.set_learning(phase.learn)
-    set_modes(job.working.stack, phase.learn)
-    return training
 
 
 def _milliseconds(trainings: list[Training]) -> list[float]:

@@ -66,6 +66,8 @@ class Read(nn.Module):
         found = self.conv(image)
         if self.also == "added":
             return self.norm(found) + found
+        if self.also == "another bias":
+            return self.norm(nn.functional.conv2d(image, self.conv.weight, torch.ones(3), padding=1))
         if self.also == "again":
             return self.norm(self.conv(self.norm(found)))
         if self.also == "changed":
@@ -73,7 +75,7 @@ class Read(nn.Module):
         return self.norm(found) if found.shape[0] else found
 
 
-@pytest.mark.parametrize("also", ["added", "again", "changed"])
+@pytest.mark.parametrize("also", ["added", "again", "changed", "another bias"])
 def test_what_is_read_elsewhere_or_used_twice_stays(also: str) -> None:
     module, image = Read(also).eval(), torch.randn(2, 3, 5, 5)
     moved(module)

@@ -59,8 +59,8 @@ class _Watch(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.convolved: dict[int, tuple[Tensor, int]] = {}
-        """By the result's id: the result, which must live so that no other gets its id, and the weight's id."""
+        self.convolved: dict[int, tuple[Tensor, tuple[int, int]]] = {}
+        """By the result's id: the result, which must live so that no other gets its id; ids of weight and bias."""
         self.normed: list[tuple[int, int]] = []
         """The ids of what is normalised and of the statistics that it is normalised with."""
         self.reads: Counter[int] = Counter()
@@ -71,7 +71,7 @@ class _Watch(TorchFunctionMode):
             leaves = pytree.tree_leaves((args, kwargs))
             self.reads.update(id(leaf) for leaf in leaves if isinstance(leaf, Tensor))
         if func is nn.functional.conv2d:
-            self.convolved[id(found)] = found, id(args[1])
+            self.convolved[id(found)] = found, (id(args[1]), id(args[2] if len(args) > 2 else None))
             self.reads[id(found)] = 0  # what had this id before is gone
         elif func is nn.functional.batch_norm:
             self.normed.append((id(args[0]), id(args[1])))
@@ -83,11 +83,12 @@ def _pairs(module: nn.Module, forward: Callable[[], object]) -> list[tuple[nn.Mo
     watch = _Watch()
     with torch.no_grad(), watch:
         forward()
-    convs = {id(child.weight): child for child in module.modules() if isinstance(child, nn.Conv2d)}
+    layers = [child for child in module.modules() if isinstance(child, nn.Conv2d)]
+    convs = {(id(layer.weight), id(layer.bias)): layer for layer in layers}
     norms = {id(child.running_mean): child for child in module.modules() if _is_still(child)}
     found: list[tuple[nn.Module, nn.Module]] = []
     for result, statistics in watch.normed:
-        conv = convs.get(watch.convolved.get(result, (None, 0))[1])
+        conv = convs.get(watch.convolved.get(result, (None, (0, 0)))[1])
         norm = norms.get(statistics)
         if conv is None or norm is None or watch.reads[result] > 1:
             continue

@@ -31,18 +31,17 @@ def ahead(feed: Feed, batches: Sequence[list[int]], epoch: int | None = None) ->
     epoch : int, optional
         That for which rows are augmented; None: they are not.
     """
-    if epoch is not None and feed.changes_images and FORKS:
-        for rows, samples in zip(batches, _by_processes(feed, batches, epoch), strict=True):
-            feed.give(rows, epoch, samples)
-            yield rows
-        feed.give((), epoch, ())
-        return
     try:
-        for number, rows in enumerate(batches):
-            feed.expect(list(chain(*batches[number : number + 2])), epoch)
-            yield rows
+        if epoch is not None and feed.changes_images and FORKS:
+            for rows, samples in zip(batches, _by_processes(feed, batches, epoch), strict=True):
+                feed.give(rows, epoch, samples)
+                yield rows
+        else:
+            for number, rows in enumerate(batches):
+                feed.expect(list(chain(*batches[number : number + 2])), epoch)
+                yield rows
     finally:
-        feed.expect(())
+        feed.forget()
 
 
 def _by_processes(feed: Feed, batches: Sequence[list[int]], epoch: int) -> Iterator[list[Sample]]:

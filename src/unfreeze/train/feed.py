@@ -168,6 +168,10 @@ class Feed:
         """What was read elsewhere, of rows that will be asked for next; others are forgotten."""
         self._given = {(row, epoch): sample for row, sample in zip(rows, samples, strict=True)}
 
+    def forget(self) -> None:
+        """Nothing that was begun or given will be asked for."""
+        self._begun, self._given = {}, {}
+
     def _read(self, rows: Sequence[int], epoch: int | None) -> list[Sample]:
         """Random changes are made here, one after the other: they draw from a generator that all threads share."""
         if not self._has_images:
