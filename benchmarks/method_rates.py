@@ -1,4 +1,4 @@
-"""Which rate suits each parameter-efficient method: accuracy on validation of two text sets and one image set.
+"""Which rate suits each parameter-efficient method: accuracy on validation of three text sets and one image set.
 
 UNFREEZE_REAL_DATA=… python benchmarks/method_rates.py [METHOD …]
 """
@@ -8,17 +8,15 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from pathlib import Path
 from typing import Any
 
+from results_page import EFFICIENT_ON, RATES
 from sets import SETS
 
 import unfreeze
 from unfreeze.api import recipe_of
 from unfreeze.errors import UserError
 from unfreeze.planning import make_plan
-
-RECORDS = Path(__file__).parent / "method_rates.jsonl"
 
 FACTORS: dict[str, tuple[float, ...]] = {
     "lora": (3.0, 10.0, 30.0, 100.0),
@@ -29,18 +27,18 @@ FACTORS: dict[str, tuple[float, ...]] = {
     "prefix": (30.0, 100.0, 300.0),
     "prompt": (100.0, 300.0, 1000.0),
 }
-"""Times fine-tuning's rate of the model's family."""
+"""Times fine-tuning's rate of the model's family; docs/results.md shows what came of each."""
 
 
 def main(methods: list[str]) -> None:
     """Add what is not recorded yet, and print it."""
     done = {(record["method"], record["set"], record["factor"]) for record in records()}
-    for name in ("banking77", "movies", "flowers5"):
+    for name in EFFICIENT_ON:
         for method in methods:
             for factor in FACTORS[method]:
                 if (method, name, factor) not in done:
                     record = measured(method, name, factor)
-                    with RECORDS.open("a") as file:
+                    with RATES.open("a") as file:
                         file.write(json.dumps(record) + "\n")
                     print(json.dumps(record), flush=True)
 
@@ -79,7 +77,7 @@ def without(options: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 def records() -> list[dict[str, Any]]:
     """What has been measured so far."""
-    return [json.loads(line) for line in RECORDS.read_text().splitlines()] if RECORDS.exists() else []
+    return [json.loads(line) for line in RATES.read_text().splitlines()] if RATES.exists() else []
 
 
 if __name__ == "__main__":

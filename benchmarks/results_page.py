@@ -1,4 +1,4 @@
-"""docs/results.md from the records of results.py. Imports no torch."""
+"""docs/results.md from the records of results.py and method_rates.py."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sets import SETS
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "results.jsonl"
+RATES = HERE / "method_rates.jsonl"
 PAGE = HERE.parent / "docs" / "results.md"
 PARTIAL = (
     "head",
@@ -28,6 +29,7 @@ PARTIAL = (
     "scratch",
 )
 EFFICIENT = ("lora", "qlora", "adapter", "prefix", "prompt", "ia3", "bitfit", "norm-only")
+EFFICIENT_ON = ("banking77", "movies", "products", "flowers5")
 METHODS = (*PARTIAL, *EFFICIENT)
 TRAINER = ("full, by Trainer",)
 ORDER = ("full", *EFFICIENT, "head", *(method for method in PARTIAL if method not in ("full", "head")), *TRAINER)
@@ -50,6 +52,7 @@ def write() -> None:
     parts = [_head()]
     parts += [_table(name, by_set[name]) for name in SETS if name in by_set]
     parts.append(_aims(by_set))
+    parts.append(_rates())
     parts.append((HERE / "results_reading.md").read_text())
     PAGE.write_text("\n\n".join(part.strip() for part in parts if part) + "\n")
 
@@ -118,6 +121,30 @@ def _aims(by_set: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
             whole = statistics.mean(statistics.mean(gain) for gain in gains if gain)
             lines.append(f"| {method} | {' | '.join(cells)} | {whole:+.1f} |")
     return "\n".join(lines) if sets else ""
+
+
+def _rates() -> str:
+    """Accuracy on validation at several rates, from which the methods' defaults were chosen."""
+    from unfreeze.methods import METHODS as REGISTERED  # on demand, as it imports torch
+
+    found: dict[tuple[str, float], dict[str, float]] = defaultdict(dict)
+    for record in map(json.loads, RATES.read_text().splitlines()):
+        if "validation" in record:
+            found[record["method"], record["factor"]][record["set"]] = 100 * record["validation"]
+    lines = [
+        "## Rates",
+        "",
+        "Accuracy on validation in percent, one seed, when the method learns at so many times the rate at which the",
+        "model's family is fine-tuned (`python benchmarks/method_rates.py`); **bold** is the method's default.",
+        "",
+        f"| method | times | {' | '.join(EFFICIENT_ON)} | mean |",
+        "|---" * (len(EFFICIENT_ON) + 3) + "|",
+    ]
+    for (method, factor), scores in sorted(found.items(), key=lambda item: (EFFICIENT.index(item[0][0]), item[0][1])):
+        times = f"**{factor:g}**" if REGISTERED[method].rate == factor else f"{factor:g}"
+        cells = [f"{scores[name]:.1f}" if name in scores else "–" for name in EFFICIENT_ON]
+        lines.append(f"| {method} | {times} | {' | '.join(cells)} | {statistics.mean(scores.values()):.1f} |")
+    return "\n".join(lines)
 
 
 def _gains(ours: list[dict[str, Any]], full: list[dict[str, Any]]) -> list[float]:

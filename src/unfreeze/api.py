@@ -206,7 +206,7 @@ def soup(
         raise RunError(f"The data of '{runs[0].path}' were passed in Python: pass them again, soup(paths, data=…).")
     _threads(recipe)
     with fresh_process(recipe) as fresh:
-        made = make_plan(recipe, data, progress)
+        made = make_plan(recipe, data, progress, fresh.expect if fresh else None)
         if made.manifest.fingerprint != runs[0].manifest.fingerprint:
             raise RunError(f"The data of '{runs[0].path}' have changed since the run: a soup cannot be judged on them.")
         mixed = mix(make_job(made, Path(), progress), runs, greedy)
@@ -309,7 +309,7 @@ def fit_recipe(
     progress = progress or Silent()
     meter = Meter()
     with fresh_process(recipe) as fresh:
-        made, job = _prepare(recipe, objects, progress)
+        made, job = _prepare(recipe, objects, progress, fresh)
         further = _add_hooks(job, made, hooks)
         job.folder = _begin_folder(made, recipe)
         progress.start(made)
@@ -332,7 +332,7 @@ def sweep_recipe(
     meter = Meter()
     asked, recipe = read_asked(rates, decays, seeds), sweepable(recipe)
     with fresh_process(recipe) as fresh:
-        made, job = _prepare(recipe, objects, progress)
+        made, job = _prepare(recipe, objects, progress, fresh)
         grid = asked.grid(sweepable(made.recipe))  # again, since what was left open is decided now
         progress.start(made)
         with meter.learning():
@@ -345,12 +345,14 @@ def sweep_recipe(
     return run
 
 
-def _prepare(recipe: Recipe, objects: object | None, progress: Progress) -> tuple[Plan, Job]:
+def _prepare(
+    recipe: Recipe, objects: object | None, progress: Progress, fresh: FreshProcess | None
+) -> tuple[Plan, Job]:
     """Everything before training, without writing anything."""
     if recipe.output.folder:
         check_folder(Path(recipe.output.folder), recipe.output.overwrite, _sources(recipe))
     _threads(recipe)
-    made = make_plan(recipe, objects, progress)
+    made = make_plan(recipe, objects, progress, fresh.expect if fresh else None)
     job = _within_budget(made, make_job(made, Path(), progress), progress)
     made.preflight = preflight(job)
     return made, job
@@ -473,6 +475,8 @@ def resume(
         )
     progress.start(made)
     with fresh_process(made.recipe) as fresh:
+        if fresh is not None:
+            fresh.expect(made.manifest.modality)
         run = _train(made, job, meter, progress, further, fresh)
     _beside_scratch(run, data, progress)
     return run
@@ -585,8 +589,6 @@ def _train(
     _add_tensorboard(job)
     job.hooks = [*job.hooks, NotedCost(lambda: set_status(folder, "running", **about, cost=meter.read()))]
     set_status(folder, "running", **about, cost=meter.read())
-    if fresh is not None:
-        fresh.expect(made.pretrained.family.library)
     try:
         training = training or Training(job)
         with _pages(job):

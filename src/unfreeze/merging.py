@@ -56,7 +56,7 @@ def merge_run(path: str | Path, output: str | Path | None = None, overwrite: boo
     with FreshProcess() if evaluation.gate == "process" else nullcontext() as fresh:
         merged = store.load(run.path / "model")
         if fresh is not None:
-            fresh.expect(merged.family.library)
+            fresh.expect(merged.family.modality)
         merge(merged)
         folder = new_run_folder(wanted, "", overwrite, sources=(str(run.path),))
         set_status(folder, "failed", error="the merged model has not been proven")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from unfreeze.data.audit import longer_than_model
-from unfreeze.data.manifest import Examples, Manifest, Prepared
+from unfreeze.data.manifest import Examples, Manifest, Modality, Prepared
 from unfreeze.data.prepare import prepare
 from unfreeze.methods import METHODS, Phase
 from unfreeze.methods._parse import all_settings, parse_method
@@ -76,13 +76,20 @@ class Plan:
         return vars(self.pretrained.provenance)
 
 
-def make_plan(recipe: Recipe, objects: object | None = None, progress: Progress | None = None) -> Plan:
+def make_plan(
+    recipe: Recipe,
+    objects: object | None = None,
+    progress: Progress | None = None,
+    meanwhile: Callable[[Modality], None] | None = None,
+) -> Plan:
     """Read the data, load the model, decide everything that the recipe leaves open.
 
     Parameters
     ----------
     objects : object, optional
         Data passed in Python instead of `recipe.data.path`.
+    meanwhile : callable, optional
+        Told the kind of inputs as soon as it is known, before the model loads, for what can get ready meanwhile.
     """
     progress = progress or Silent()
     check_early(recipe)
@@ -90,6 +97,8 @@ def make_plan(recipe: Recipe, objects: object | None = None, progress: Progress 
     slices = recipe.evaluation.slices
     prepared = prepare(recipe.data, task=recipe.task, seed=recipe.seed, objects=objects, slices=slices)
     manifest = prepared.manifest
+    if meanwhile is not None:
+        meanwhile(manifest.modality)
     task = task_of(manifest)
     name, reason = describe(recipe.model.name, manifest.modality)
     recipe = replace(recipe, model=replace(recipe.model, name=name))

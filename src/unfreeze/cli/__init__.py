@@ -11,6 +11,7 @@ import typer
 
 from unfreeze import __version__
 from unfreeze.cli._guard import guarded
+from unfreeze.collector import leave_at_exit
 
 COMMANDS = (
     "fit", "sweep", "plan", "inspect", "evaluate", "predict", "resume", "report", "next", "compare", "merge", "soup",
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, value in QUIET_LIBRARIES.items():
         os.environ.setdefault(name, value)
     words = list(sys.argv[1:] if arguments is None else arguments)
+    leave_at_exit()
     return guarded(_app(), words)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,8 @@ from typing import Any, Self
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unfreeze.data.manifest import Examples, ImageRef, Input
+from unfreeze.collector import leave_at_exit, paused
+from unfreeze.data.manifest import Examples, ImageRef, Input, Modality
 from unfreeze.errors import ReloadError
 from unfreeze.evaluation.reading import exact, outputs_of
 from unfreeze.evaluation.state import differences, state_of
@@ -33,6 +35,9 @@ IDENTICAL = "identical"
 
 BATCH = 16
 """Inputs that are read at a time."""
+
+NICE = 10
+"""Steps of priority by which the fresh process stands back while the other one trains."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,8 @@ class FreshProcess:
     """A new Python process that loads its libraries while this one still works, then waits for a run to check.
 
     As a context manager it is gone in the end. It shares nothing with this process but the files of the run. Started
-    first of all, it imports on one core what this process imports on another.
+    first of all, it imports on one core what this process imports on another; what it has not loaded by then it loads
+    at a low priority, since one core less for training costs more than that core's work.
     """
 
     def __init__(self) -> None:
@@ -91,11 +97,11 @@ class FreshProcess:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
-    def expect(self, library: str) -> None:
-        """Let it load what a saved model will need: "transformers" or "timm"."""
+    def expect(self, modality: Modality) -> None:
+        """Let it load the library that a model for such inputs will need."""
         assert self._process.stdin is not None, "opened as a pipe"
         with suppress(OSError):  # what is wrong with it is said when it is asked
-            self._process.stdin.write(f"{library}\n")
+            self._process.stdin.write(f"{modality}\n")
             self._process.stdin.flush()
 
     def check(self, run: Path, tolerance: float) -> GateResult:
@@ -189,19 +195,23 @@ def _from_json(value: Any) -> Input:
 
 def main() -> None:
     """Entry of the fresh process: import, wait for a run on stdin, print the result as one line of JSON."""
-    import_module("unfreeze.models.store")
-    _import(sys.stdin.readline().strip())
+    leave_at_exit()
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    with paused():
+        import_module("unfreeze.models.store")
+        _import(sys.stdin.readline().strip())
     asked = sys.stdin.read()
     if asked:  # else the run ended before it came to this
         run, tolerance = json.loads(asked)
         print(json.dumps(asdict(_in_process(Path(run), tolerance, process="fresh"))))
 
 
-def _import(library: str) -> None:
+def _import(modality: str) -> None:
     """What takes seconds, before there is anything to check."""
-    if library == "timm":
+    if modality == "image":
         import_module("unfreeze.models.tiny_cnn")
-    if library == "transformers":
+    if modality == "text":
         import_module("unfreeze.models.text")
         from transformers import AutoTokenizer, PreTrainedModel  # noqa: F401
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from unfreeze.collector import paused
 from unfreeze.data.manifest import Modality
 from unfreeze.errors import ModelError
 from unfreeze.models import embedded, image, pixels, text
@@ -38,8 +39,9 @@ def load_pretrained(
     ModelError
         If the model is unknown, cannot be reached, or cannot be changed so.
     """
-    source = find(recipe, modality, weights=not random_weights)
-    return replace(adapt(source, recipe, outputs=outputs, seed=seed), asked=recipe)
+    with paused():
+        source = find(recipe, modality, weights=not random_weights)
+        return replace(adapt(source, recipe, outputs=outputs, seed=seed), asked=recipe)
 
 
 def describe(name: str | None, modality: Modality) -> tuple[str, str]:
