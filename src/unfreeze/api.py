@@ -60,7 +60,7 @@ from unfreeze.train.memory import is_out_of_memory
 from unfreeze.train.memory_budget import fit_into_budget
 from unfreeze.train.metering import NotedCost
 from unfreeze.train.preflight import preflight
-from unfreeze.train.replaying import expectations, forecast_lines
+from unfreeze.train.replaying import Replayed, expectations, forecast_lines
 from unfreeze.train.scoring import score
 from unfreeze.train.timing import times_of
 from unfreeze.train.touched_rows import touched_reasons
@@ -612,7 +612,7 @@ def _train(
         raise
     _say_finished(folder, about)
     if made.recipe.evaluation.report:
-        _tell(job, made.feeds.get("test"), result, kept)
+        _tell(job, made.feeds.get("test"), result, kept, training.kept_features(job.train))
     progress.finish(result)
     return Run(folder)
 
@@ -627,7 +627,9 @@ FAILURES = (UnfreezeError, OSError, RuntimeError, ValueError, LookupError, TypeE
 """What may go wrong in what only tells about a run: it is noted, and takes nothing away from the run."""
 
 
-def _tell(job: Job, test: Feed | None, result: dict[str, Any], kept: Mapping[str, Kept]) -> None:
+def _tell(
+    job: Job, test: Feed | None, result: dict[str, Any], kept: Mapping[str, Kept], replayed: Replayed | None
+) -> None:
     """Collect evidence and write the report; the run is finished and proven whatever happens here."""
     from unfreeze.evidence._collect import COLLECTED, collect
     from unfreeze.evidence._context import LEAST_SECONDS, WRITING_SECONDS, Context
@@ -636,7 +638,7 @@ def _tell(job: Job, test: Feed | None, result: dict[str, Any], kept: Mapping[str
     name = "" if job.recipe.method.name is None else parse_method(job.recipe.method.name)[0]
     share = job.recipe.evaluation.evidence_share
     seconds = max(share * result["seconds"], LEAST_SECONDS if share else 0.0) - WRITING_SECONDS
-    context = Context(job, test, result, kept, name, seconds=seconds)
+    context = Context(job, test, result, kept, name, seconds=seconds, replayed=replayed)
     with _pages(job), _only_telling("the report", Run(job.folder), job.progress, _report_again):
         # Saving took the model to the CPU, and with it the tensors that what computes shares with it.
         job.device = torch.device(job.recipe.training.device or "cpu")

@@ -87,7 +87,7 @@ def _scored(job: Job, test: Feed | None, training: Training) -> _Scored:
     found = _Scored({"validation": {}, "test": {}, "cost": {"scored": None}})
     if job.validation is not None:
         with keeping(job.working.module, len(job.validation)) as keeper:
-            scorer = score(job, job.validation, None if folded else training.validation_features(), keeper.keep)
+            scorer = score(job, job.validation, None if folded else training.kept_features(job.validation), keeper.keep)
         found.said["validation"], found.kept["validation"] = _figures(job, scorer), keeper.kept()
     if test is not None:
         began = time.perf_counter()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from unfreeze.evaluation.kept import keeping
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._features import computing, head_features
 from unfreeze.models.load import load_pretrained
 from unfreeze.models.pretrained import Pretrained
 from unfreeze.stack.working import Working
+from unfreeze.train.replaying import Replayed
 
 PORTION = 128
 """Rows between two looks at the clock."""
@@ -30,6 +33,10 @@ class Reading:
     def done(self) -> int:
         """Rows read."""
         return sum(len(part) for part in self.features)
+
+    def next(self) -> list[int]:
+        """The rows to be read now."""
+        return self.order[self.done : self.done + PORTION]
 
     def first(self, rows: int) -> tuple[list[int], Tensor]:
         """The first rows and their features, of shape (rows, width)."""
@@ -92,11 +99,22 @@ def features_before(context: Context, split: str, most: int, seconds: float) -> 
 
 
 def _read_on(context: Context, split: str, reading: Reading) -> None:
-    """The next rows."""
+    """The next rows, from what the run kept of them where it can be had."""
+    if split == "train" and context.replayed is not None and only_the_head_learned(context):
+        reading.features.append(_played_back(context.working, context.replayed, reading.next()))
+        return
     model = context.pretrained if only_the_head_learned(context) else untouched(context)
     if "working before" not in context.shared:
         context.shared["working before"] = computing(context, model)
     working: Working = context.shared["working before"]
-    rows = reading.order[reading.done : reading.done + PORTION]
-    inputs = [context.feeds[split].examples.inputs[row] for row in rows]
+    inputs = [context.feeds[split].examples.inputs[row] for row in reading.next()]
     reading.features.append(head_features(model, working, inputs, context.job.evaluation_batch_size))
+
+
+@torch.inference_mode()
+def _played_back(working: Working, replayed: Replayed, rows: Sequence[int]) -> Tensor:
+    """What enters the head for these rows: float32 of shape (rows, width)."""
+    working.module.eval()
+    with keeping(working.module, len(rows)) as keeper:
+        keeper.keep(range(len(rows)), replayed.outputs(rows).float().cpu())
+    return keeper.kept().features

@@ -23,6 +23,7 @@ from unfreeze.stack.working import Working
 from unfreeze.tasks._task import Task
 from unfreeze.train.feed import Feed
 from unfreeze.train.job import Job
+from unfreeze.train.replaying import Replayed
 
 LEAST_SECONDS = 5.0
 """What the report may take of a short run: small sets need it most."""
@@ -51,6 +52,8 @@ class Context:
         The registered method's name without its argument; "" for written phases alone.
     found : dict
         Evidence collected so far, by name.
+    replayed : Replayed, optional
+        What the frozen layers gave for each training row, where the run played it back to the end.
     seconds : float
         What costly evidence may take together, from when the context was made.
     shared : dict
@@ -63,6 +66,7 @@ class Context:
     kept: Mapping[str, Kept]
     method: str = ""
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    replayed: Replayed | None = None
     seconds: float = float("inf")
     shared: dict[str, Any] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)

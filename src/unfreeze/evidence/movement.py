@@ -10,16 +10,19 @@ groups whose output has no row per input, and with too few rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from unfreeze.data.manifest import Input
+from unfreeze.evidence._before import only_the_head_learned
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence
 from unfreeze.evidence._features import computing, group_features, sampled
 from unfreeze.evidence._similarity import cka
+from unfreeze.models.head import Head
 from unfreeze.models.pretrained import Pretrained
 from unfreeze.registry import Card
 from unfreeze.stack.groups import LayerGroup, LayerStack
@@ -29,13 +32,10 @@ ROWS = 256
 
 def collect(context: Context) -> dict[str, Any] | None:
     """Weights against those that were loaded, and features of validation rows before and after."""
-    before, after = context.before, context.pretrained
-    groups = changes(before.stack(), context.stack, context.job.learned)
+    groups = changes(context.before.stack(), context.stack, context.job.learned)
     split = "validation" if "validation" in context.feeds else context.judged or "train"
-    feed = context.feeds[split]
-    rows = sampled(len(feed), ROWS, context.recipe.seed)
-    inputs = [feed.examples.inputs[row] for row in rows]
-    was, now = (_features(context, each, inputs) for each in (before, after))
+    rows = sampled(len(context.feeds[split]), ROWS, context.recipe.seed)
+    was, now = _geometries(context, split, rows)
     for group in groups:
         name = group["name"]
         figure = cka(was[name], now[name]) if name in was and name in now else None
@@ -82,7 +82,19 @@ def relative_change(before: dict[str, Any], after: dict[str, Any]) -> float | No
     return math.sqrt(moved / size) if size else None
 
 
-def _features(context: Context, pretrained: Pretrained, inputs: Any) -> dict[str, Tensor]:
+def _geometries(context: Context, split: str, rows: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What leaves each group before and after training; where the head alone learned, the rest is read once."""
+    inputs = [context.feeds[split].examples.inputs[row] for row in rows]
+    now = _features(context, context.pretrained, inputs)
+    if not only_the_head_learned(context) or split not in context.kept:
+        return _features(context, context.before, inputs), now
+    head = next(module for module in context.before.module.modules() if isinstance(module, Head)).eval()
+    entering = context.features(split)[torch.tensor(rows)].to(head.weight.device)
+    with torch.inference_mode():
+        return {**now, context.stack.names[-1]: head(entering).cpu()}, now
+
+
+def _features(context: Context, pretrained: Pretrained, inputs: Sequence[Input]) -> dict[str, Tensor]:
     return group_features(pretrained, computing(context, pretrained), inputs, context.job.evaluation_batch_size)
 
 
@@ -90,7 +102,7 @@ EVIDENCE = Evidence(
     card=Card(
         what="for each layer group how far its weights moved, and how much of its features' geometry is still there",
         when="always; rows of validation show the features",
-        cost=f"two passes over {ROWS} rows, and the pre-trained model loaded once more",
+        cost=f"two passes over {ROWS} rows, one where the head alone learned; the pre-trained model is loaded anew",
         evidence="lower layers usually move less and keep their geometry, upper ones are made anew; a group that moved "
         "far with its features kept has redundant weights. CKA is blind to directions of little variance",
         source="Kornblith et al. 2019, arXiv:1905.00414 (linear CKA); Neyshabur, Sedghi & Zhang 2020, arXiv:2008.11687",

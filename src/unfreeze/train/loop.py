@@ -28,6 +28,7 @@ from unfreeze.stack.ledger import check_copy, check_frozen, group_digests
 from unfreeze.tasks._task import Loss
 from unfreeze.train.checkpoint import Checkpoint, cpu, flatten, load_checkpoint, save_checkpoint, unflatten
 from unfreeze.train.compiling import training_forward
+from unfreeze.train.feed import Feed
 from unfreeze.train.files import finite, write_bytes
 from unfreeze.train.hooks import LoopState, Proposal
 from unfreeze.train.job import Job, reseed
@@ -105,15 +106,15 @@ class Training:
             put(self.job, self.best)
         return self.at
 
-    def validation_features(self) -> Replayed | None:
-        """Kept features of the validation split from which the best weights can be scored, if there are any.
+    def kept_features(self, feed: Feed) -> Replayed | None:
+        """Features of a feed's rows as they are, kept, from which the best weights can be scored, if there are any.
 
         Those of the last phase are, where nothing below its frontier has learned in any phase.
         """
         below = self.job.stack.names[: frontier(self.job.stack.names, self.job.phases[-1].learn)]
         if set(below) & set(self.job.learned) or self.at.phase < len(self.job.phases):
             return None
-        return self.replayed.get(id(self.job.validation))
+        return self.replayed.get(id(feed)) if feed.pipeline is None else None
 
     def _run_phase(self, phase: Phase, stop: StopRequest) -> None:
         job, at = self.job, self.at
