@@ -10,6 +10,9 @@ from test_replay import batch_of
 from tiny import families, tiny_pretrained
 from torch import Tensor, nn
 
+from unfreeze.errors import ModelError
+from unfreeze.methods import METHODS
+from unfreeze.models.techniques import tune
 from unfreeze.stack.fused_norms import fused_norms
 from unfreeze.stack.working import make_working
 
@@ -83,6 +86,36 @@ def test_what_is_read_elsewhere_or_used_twice_stays(also: str) -> None:
     with fused_norms(module, lambda: module(image)) as count:
         assert count == 0
         assert torch.equal(module(image), plain)
+
+
+def test_a_result_that_is_gone_is_not_taken_for_a_later_one() -> None:
+    """What is normalised may be freed before the next convolution, whose result then gets its place and its id."""
+    module, image = nn.Sequential(*(Read("changed") for _ in range(40))).eval(), torch.randn(2, 3, 5, 5)
+    moved(module)
+    plain = module(image)
+    with fused_norms(module, lambda: module(image)) as count:
+        assert count == 0
+        assert torch.equal(module(image), plain)
+
+
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.additions])
+@pytest.mark.parametrize("name", ["efficientnet", "mobilenet", "resnet"])
+def test_with_what_a_method_adds_outputs_stay(name: str, method: str) -> None:
+    pretrained = tiny_pretrained(name)
+    try:
+        tune(pretrained, method, {})
+    except ModelError:
+        pytest.skip("the method does not go with convolutions")
+    moved(pretrained.module)
+    torch.manual_seed(4)
+    for _, parameter in pretrained.module.named_parameters():
+        parameter.data += 0.1 * parameter.data.abs().mean() * torch.randn_like(parameter)
+    module, batch = pretrained.module.eval(), batch_of(pretrained, 0, 1, 2)
+    with torch.inference_mode():
+        plain = module(**batch)
+        with fused_norms(module, lambda: module(**batch)):
+            found = module(**batch)
+    assert float((found - plain).abs().max() / plain.abs().max()) <= 1e-4
 
 
 def test_a_norm_that_learns_stays() -> None:

@@ -62,7 +62,10 @@ class _Watch(TorchFunctionMode):
         self.convolved: dict[int, tuple[Tensor, tuple[int, int]]] = {}
         """By the result's id: the result, which must live so that no other gets its id; ids of weight and bias."""
         self.normed: list[tuple[int, int]] = []
-        """The ids of what is normalised and of the statistics that it is normalised with."""
+        """The ids of a convolution's result that is normalised and of the statistics that it is normalised with.
+
+        Noted at once: another tensor may be freed, and a later result get its id.
+        """
         self.reads: Counter[int] = Counter()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -73,7 +76,7 @@ class _Watch(TorchFunctionMode):
         if func is nn.functional.conv2d:
             self.convolved[id(found)] = found, (id(args[1]), id(args[2] if len(args) > 2 else None))
             self.reads[id(found)] = 0  # what had this id before is gone
-        elif func is nn.functional.batch_norm:
+        elif func is nn.functional.batch_norm and id(args[0]) in self.convolved:
             self.normed.append((id(args[0]), id(args[1])))
         return found
 
