@@ -24,31 +24,38 @@ FACTORS: dict[str, tuple[float, ...]] = {
     "bitfit": (10.0, 30.0, 100.0),
     "norm-only": (10.0, 30.0, 100.0),
     "ia3": (30.0, 100.0, 300.0),
-    "prefix": (30.0, 100.0, 300.0),
-    "prompt": (100.0, 300.0, 1000.0),
 }
 """Times fine-tuning's rate of the model's family; docs/results.md shows what came of each."""
+
+RATES_OF_THEIR_OWN: dict[str, tuple[float, ...]] = {
+    "ia3": (0.01,),
+    "prefix": (0.01, 0.03, 0.1),
+    "prompt": (0.03, 0.1, 0.3),
+}
+"""For what the family's rate says nothing about."""
 
 
 def main(methods: list[str]) -> None:
     """Add what is not recorded yet, and print it."""
-    done = {(record["method"], record["set"], record["factor"]) for record in records()}
+    done = {(record["method"], record["set"], record["factor"] or record["rate"]) for record in records()}
     for name in EFFICIENT_ON:
         for method in methods:
-            for factor in FACTORS[method]:
-                if (method, name, factor) not in done:
-                    record = measured(method, name, factor)
+            asked = [(factor, None) for factor in FACTORS.get(method, ())]
+            asked += [(None, rate) for rate in RATES_OF_THEIR_OWN.get(method, ())]
+            for factor, rate in asked:
+                if (method, name, factor or rate) not in done:
+                    record = measured(method, name, factor, rate)
                     with RATES.open("a") as file:
                         file.write(json.dumps(record) + "\n")
                     print(json.dumps(record), flush=True)
 
 
-def measured(method: str, name: str, factor: float) -> dict[str, Any]:
+def measured(method: str, name: str, factor: float | None, rate: float | None) -> dict[str, Any]:
     """One run, of which the test split is not looked at."""
-    record: dict[str, Any] = {"method": method, "set": name, "factor": factor}
+    record: dict[str, Any] = {"method": method, "set": name, "factor": factor, "rate": rate}
     options = {**SETS[name].options(seed=0), "gate": "inline", "bootstrap": 0, "evaluation__report": False}
     try:
-        rate = factor * family_rate(options)
+        rate = rate if factor is None else factor * family_rate(options)
         with tempfile.TemporaryDirectory() as folder:
             result = unfreeze.fit(**options, method=method, lr=rate, output=f"{folder}/run").result
     except UserError as error:
@@ -81,4 +88,4 @@ def records() -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(FACTORS))
+    main(sys.argv[1:] or list({**FACTORS, **RATES_OF_THEIR_OWN}))
