@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import measure
-from results_page import METHODS, RECORDS, TRAINER, records, write
+from results_page import METHODS, NOT_FOR_IMAGES, RECORDS, TRAINER, records, write
 from sets import MOBILENET, SETS
 
 SEEDS = (0, 1, 2)
 HOUR = 3600.0
-NOT_FOR: dict[str, tuple[str, ...]] = {str(MOBILENET["model"]): ("prefix", "prompt", "qlora", *TRAINER)}
+NOT_FOR: dict[str, tuple[str, ...]] = {str(MOBILENET["model"]): (*NOT_FOR_IMAGES, *TRAINER)}
 """Methods that refuse a model, or that are not measured with it."""
 
 

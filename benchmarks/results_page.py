@@ -30,6 +30,7 @@ PARTIAL = (
 )
 EFFICIENT = ("lora", "qlora", "adapter", "prefix", "prompt", "ia3", "bitfit", "norm-only")
 EFFICIENT_ON = ("banking77", "movies", "products", "flowers5")
+NOT_FOR_IMAGES = ("prefix", "prompt", "qlora")
 METHODS = (*PARTIAL, *EFFICIENT)
 TRAINER = ("full, by Trainer",)
 ORDER = ("full", *EFFICIENT, "head", *(method for method in PARTIAL if method not in ("full", "head")), *TRAINER)
@@ -125,26 +126,40 @@ def _aims(by_set: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
 
 def _rates() -> str:
     """Accuracy on validation at several rates, from which the methods' defaults were chosen."""
-    from unfreeze.methods import METHODS as REGISTERED  # on demand, as it imports torch
-
-    found: dict[tuple[str, float], dict[str, float]] = defaultdict(dict)
+    rows: dict[tuple[str, float, float], list[dict[str, Any]]] = defaultdict(list)
     for record in map(json.loads, RATES.read_text().splitlines()):
-        if "validation" in record:
-            found[record["method"], record["factor"]][record["set"]] = 100 * record["validation"]
+        # By the factor, or by the rate itself where a method has one of its own.
+        factor = record["factor"]
+        rows[record["method"], factor or 0.0, 0.0 if factor else record["rate"]].append(record)
     lines = [
         "## Rates",
         "",
-        "Accuracy on validation in percent, one seed, when the method learns at so many times the rate at which the",
-        "model's family is fine-tuned (`python benchmarks/method_rates.py`); **bold** is the method's default.",
+        "Accuracy on validation in percent, one seed, at several rates of what learns beside the head: so many times",
+        "the rate at which the model's family is fine-tuned, or a rate of the method's own (`python",
+        "benchmarks/method_rates.py`). **Bold** is the method's default. A set has 100 to 385 rows of validation: a",
+        "few points are within chance.",
         "",
-        f"| method | times | {' | '.join(EFFICIENT_ON)} | mean |",
-        "|---" * (len(EFFICIENT_ON) + 3) + "|",
+        f"| method | times | rate | {' | '.join(EFFICIENT_ON)} | mean |",
+        "|---" * (len(EFFICIENT_ON) + 4) + "|",
     ]
-    for (method, factor), scores in sorted(found.items(), key=lambda item: (EFFICIENT.index(item[0][0]), item[0][1])):
-        times = f"**{factor:g}**" if REGISTERED[method].rate == factor else f"{factor:g}"
+    for method, factor, rate in sorted(rows, key=lambda key: (EFFICIENT.index(key[0]), *key[1:])):
+        found = rows[method, factor, rate]
+        scores = {record["set"]: 100 * record["validation"] for record in found}
+        times, rates = f"{factor:g}" if factor else "", ", ".join(f"{r:g}" for r in sorted({r["rate"] for r in found}))
+        if _is_default(method, factor, rate):
+            times, rates = (f"**{times}**", rates) if factor else ("", f"**{rates}**")
         cells = [f"{scores[name]:.1f}" if name in scores else "–" for name in EFFICIENT_ON]
-        lines.append(f"| {method} | {times} | {' | '.join(cells)} | {statistics.mean(scores.values()):.1f} |")
+        whole = len(scores) >= len(EFFICIENT_ON) - (method in NOT_FOR_IMAGES)
+        cells.append(f"{statistics.mean(scores.values()):.1f}" if whole else "–")
+        lines.append(f"| {method} | {times} | {rates} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _is_default(method: str, factor: float, rate: float) -> bool:
+    from unfreeze.methods import METHODS as REGISTERED  # on demand, as it imports torch
+
+    default = REGISTERED.get(method)
+    return rate == default.own_rate if default.own_rate is not None else factor == default.rate
 
 
 def _gains(ours: list[dict[str, Any]], full: list[dict[str, Any]]) -> list[float]:

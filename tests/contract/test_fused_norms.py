@@ -9,6 +9,7 @@ import torch
 from test_replay import batch_of
 from tiny import families, tiny_pretrained
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from unfreeze.errors import ModelError
 from unfreeze.methods import METHODS
@@ -116,6 +117,17 @@ def test_with_what_a_method_adds_outputs_stay(name: str, method: str) -> None:
         with fused_norms(module, lambda: module(**batch)):
             found = module(**batch)
     assert float((found - plain).abs().max() / plain.abs().max()) <= 1e-4
+
+
+def test_a_weight_that_is_computed_each_time_stays() -> None:
+    module, image = nn.Sequential(*(Read() for _ in range(20))).eval(), torch.randn(2, 3, 5, 5)
+    for each in module:
+        parametrizations.orthogonal(each.conv)  # type: ignore[attr-defined]
+    moved(module)
+    plain = module(image)
+    with fused_norms(module, lambda: module(image)) as count:
+        assert count == 0
+        assert torch.equal(module(image), plain)
 
 
 def test_a_norm_that_learns_stays() -> None:

@@ -59,8 +59,8 @@ class _Watch(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.convolved: dict[int, tuple[Tensor, tuple[int, int]]] = {}
-        """By the result's id: the result, which must live so that no other gets its id; ids of weight and bias."""
+        self.convolved: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
+        """By the result's id: result, weight and bias, which must live so that no other tensor gets their ids."""
         self.normed: list[tuple[int, int]] = []
         """The ids of a convolution's result that is normalised and of the statistics that it is normalised with.
 
@@ -74,7 +74,7 @@ class _Watch(TorchFunctionMode):
             leaves = pytree.tree_leaves((args, kwargs))
             self.reads.update(id(leaf) for leaf in leaves if isinstance(leaf, Tensor))
         if func is nn.functional.conv2d:
-            self.convolved[id(found)] = found, (id(args[1]), id(args[2] if len(args) > 2 else None))
+            self.convolved[id(found)] = found, args[1], args[2] if len(args) > 2 else None
             self.reads[id(found)] = 0  # what had this id before is gone
         elif func is nn.functional.batch_norm and id(args[0]) in self.convolved:
             self.normed.append((id(args[0]), id(args[1])))
@@ -86,12 +86,14 @@ def _pairs(module: nn.Module, forward: Callable[[], object]) -> list[tuple[nn.Mo
     watch = _Watch()
     with torch.no_grad(), watch:
         forward()
-    layers = [child for child in module.modules() if isinstance(child, nn.Conv2d)]
+    # A weight that is computed whenever it is asked for is another tensor each time, and cannot be replaced.
+    layers = [child for child in module.modules() if isinstance(child, nn.Conv2d) and child.weight is child.weight]
     convs = {(id(layer.weight), id(layer.bias)): layer for layer in layers}
     norms = {id(child.running_mean): child for child in module.modules() if _is_still(child)}
     found: list[tuple[nn.Module, nn.Module]] = []
     for result, statistics in watch.normed:
-        conv = convs.get(watch.convolved.get(result, (None, (0, 0)))[1])
+        _, weight, bias = watch.convolved[result]
+        conv = convs.get((id(weight), id(bias)))
         norm = norms.get(statistics)
         if conv is None or norm is None or watch.reads[result] > 1:
             continue
