@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,9 @@ from unfreeze.errors import ModelError, RecipeError
 from unfreeze.methods import METHODS, MethodContext, StackView
 from unfreeze.methods._peft import adapted
 from unfreeze.models.low_rank import ADAPTER, matrix_of, product
+from unfreeze.models.nf4_kernels import kernel
 from unfreeze.models.pretrained import Pretrained
-from unfreeze.models.quantised import BLOCK, NORMAL_FLOAT, QuantisedLinear, decode, encode
+from unfreeze.models.quantised import BLOCK, NORMAL_FLOAT, QuantisedLinear, decode, encode, from_pairs
 from unfreeze.models.techniques import merge, tune
 from unfreeze.stack.frontier import set_modes
 from unfreeze.stack.working import make_working
@@ -326,6 +329,43 @@ def test_four_bits_are_bitsandbytes_own() -> None:
     codes, scales = encode(weight, 4)
     assert codes.view(torch.uint8).flatten().tolist() == BITSANDBYTES
     assert torch.equal(scales.flatten(), weight.abs().amax(1))
+
+
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_bitsandbytes_makes_the_same_weights_whole(device: str, dtype: torch.dtype) -> None:
+    pytest.importorskip("bitsandbytes")
+    fast = kernel(device)
+    assert fast is not None
+    torch.manual_seed(0)
+    for shape in ((24, 64), (7, 13), (1, 1)):
+        codes, scales = (each.to(device) for each in encode(torch.randn(shape), 4))
+        assert torch.equal(fast(codes, scales, dtype), from_pairs(codes, scales, dtype))
+        assert decode(codes, scales, shape, dtype).shape == shape
+
+
+def test_without_bitsandbytes_weights_are_made_whole_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    kernel.cache_clear()
+    try:
+        assert kernel("cpu") is None
+        assert kernel("mps") is None
+    finally:
+        kernel.cache_clear()
+
+
+def test_nothing_is_fetched_from_a_hub_for_it() -> None:
+    """bitsandbytes asks `kernels` for code from a hub while it is imported."""
+    pytest.importorskip("bitsandbytes")
+    code = (
+        "import sys, types\n"
+        "asked = []\n"
+        "sys.modules['kernels'] = types.SimpleNamespace(get_kernel=lambda *given, **named: asked.append(given))\n"
+        "from unfreeze.models.nf4_kernels import kernel\n"
+        "assert kernel('cpu') is not None and asked == [] and sys.modules['kernels'] is not None\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def saved_by(layer: nn.Module, input: Tensor) -> list[Tensor]:

@@ -87,9 +87,10 @@ METHOD = replace(
         when="A base beside which training does not fit into memory otherwise; it is read whole before it is made "
         "small. Where it fits, `lora` is faster and exact. Not for convolutional networks.",
         cost="Each weight of the blocks takes 1.06 bytes in 8 bits and 0.56 in 4, instead of 4, or of 6 where training "
-        "computes in bfloat16. They are made whole for each product and once more in the backward pass, without a "
-        "GPU's own kernels. On a CPU all-MiniLM-L6-v2 takes a tenth more time or less for 16 texts of 64 tokens, and "
-        "for a single short one 1.2 (8 bits) or 2.7 times (4 bits) as much.",
+        "computes in bfloat16. They are made whole for each product and once more in the backward pass. On a CPU "
+        "all-MiniLM-L6-v2 takes a tenth more time or less for 16 texts of 64 tokens, and for a single short one 1.2 "
+        "(8 bits) or 2.7 times (4 bits) as much. With `pip install 'unfreeze[qlora]'` "
+        "bitsandbytes makes 4-bit weights whole, on a GPU or a CPU: the same numbers, faster.",
         evidence="In the source 4 bits with LoRA beside all layers match LoRA over 16 bits, for models of billions of "
         "parameters. Small ones bear it less: before anything is learned, features of all-MiniLM-L6-v2 move by 7 % "
         "in 8 bits and 35 % in 4. Predictions are those of the quantised base, and `unfreeze merge` keeps them. In "

@@ -5,9 +5,8 @@ numbers from the same weights, so that a saved model needs to hold none of them.
 and that of making the weights whole; what is saved is memory.
 
 Source: Dettmers et al. 2023, QLoRA, arXiv:2305.14314: blocks of 64, each with its largest weight as scale, and 4-bit
-NormalFloat; without its second quantisation, of the scales. The 8 bits are even steps. bitsandbytes and torchao have
-kernels of their own for some GPUs; they are not used, since their codes can be made and read on some devices only, so
-that a saved model would have to hold them, or would predict something else where they are missing.
+NormalFloat; without its second quantisation, of the scales: bitsandbytes' codes, which makes them whole where it is
+installed. The 8 bits are even steps.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from unfreeze.models.nf4_kernels import kernel
 
 BLOCK = 64
 """Weights that share a scale."""
@@ -54,18 +55,26 @@ def encode(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 def decode(codes: Tensor, scales: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
     """Whole weights of that shape and type."""
     if codes.shape[1] == BLOCK:
-        blocks = codes.to(dtype)
+        blocks = codes.to(dtype) * scales.to(dtype)
+    elif (fast := kernel(codes.device.type)) is not None:
+        blocks = fast(codes, scales, dtype)
     else:
-        # Two numbers are looked up at once, as the one that their bytes are together.
-        blocks = _pairs(dtype, codes.device)[codes.view(torch.uint8).int()].view(dtype)
-    return (blocks * scales.to(dtype)).flatten()[: shape[0] * shape[1]].view(shape)
+        blocks = from_pairs(codes, scales, dtype)
+    return blocks.flatten()[: shape[0] * shape[1]].view(shape)
+
+
+def from_pairs(codes: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
+    """4-bit codes of shape (blocks, 32) to weights of shape (blocks, 64)."""
+    # Two numbers are looked up at once, as the one that their bytes are together.
+    blocks = _pairs(codes.device)[codes.view(torch.uint8).int()].view(torch.float32)
+    return (blocks * scales).to(dtype)
 
 
 @lru_cache(maxsize=8)
-def _pairs(dtype: torch.dtype, device: torch.device) -> Tensor:
+def _pairs(device: torch.device) -> Tensor:
     """What each of the 256 bytes of 4-bit codes stands for."""
-    levels = torch.tensor(NORMAL_FLOAT, dtype=dtype, device=device)
-    return torch.cartesian_prod(levels, levels).view(torch.int64 if dtype.itemsize == 4 else torch.int32).flatten()
+    levels = torch.tensor(NORMAL_FLOAT, device=device)
+    return torch.cartesian_prod(levels, levels).view(torch.int64).flatten()
 
 
 class _Product(torch.autograd.Function):
