@@ -128,6 +128,8 @@ def _rates() -> str:
     """Accuracy on validation at several rates, from which the methods' defaults were chosen."""
     rows: dict[tuple[str, float, float], list[dict[str, Any]]] = defaultdict(list)
     for record in map(json.loads, RATES.read_text().splitlines()):
+        if "error" in record:  # the method is not for such models
+            continue
         # By the factor, or by the rate itself where a method has one of its own.
         factor = record["factor"]
         rows[record["method"], factor or 0.0, 0.0 if factor else record["rate"]].append(record)
