@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from unfreeze.train import loop
 from unfreeze.train.files import read_json
 from unfreeze.train.hooks import Hook
 from unfreeze.train.loop import Training, phase_rate
+from unfreeze.train.order import training_passes
 
 STEPS = 6
 """Updates in an epoch of the table: 44 rows in batches of 8."""
@@ -57,6 +59,29 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(home: Path, tmp_path
     options |= {"class_weights": "balanced", "lr": 0.1, "head_lr": 0.1}
     whole, told = recorded(home, tmp_path / "whole", **options)
     parts, also = recorded(home, tmp_path / "parts", **options, micro_batch=3)
+    assert also.losses == pytest.approx(told.losses, rel=1e-5)
+    for name, tensor in weights(whole).items():
+        torch.testing.assert_close(weights(parts)[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["full", "last:2", "head"])
+def test_longer_texts_in_a_pass_of_their_own_leave_the_update_as_it_is(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Computed plainly, played back with their tokens, and played back without: there no text is long."""
+    parted: list[int] = []
+
+    def passes(rows: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+        found = training_passes(rows, lengths, fixed=1)
+        parted.append(len(found))
+        return found
+
+    options = {"method": method, "epochs": 2, "optimizer": "sgd", "grad_clip": None, "model__dropout": 0.0}
+    options |= {"class_weights": "balanced", "lr": 0.1, "head_lr": 0.1}
+    whole, told = recorded(home, tmp_path / "whole", **options)
+    monkeypatch.setattr(loop, "training_passes", passes)
+    parts, also = recorded(home, tmp_path / "parts", **options)
+    assert (max(parted, default=1) > 1) == (method != "head")
     assert also.losses == pytest.approx(told.losses, rel=1e-5)
     for name, tensor in weights(whole).items():
         torch.testing.assert_close(weights(parts)[name], tensor, rtol=1e-4, atol=1e-6)

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unfreeze.train.order import MEGABATCH, PASS, generator, reading_batches, training_batches
+from unfreeze.train.order import MEGABATCH, PASS, generator, reading_batches, training_batches, training_passes
 
 LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=200)
 
@@ -57,6 +57,23 @@ def test_no_other_cut_between_lengths_costs_less(lengths: list[int], tokens: int
 
     cheapest = min(cost(cut(at)) for count in range(len(kinds)) for at in combinations(kinds, count))
     assert cost([[lengths[row] for row in batch] for batch in reading_batches(lengths, tokens=tokens)]) == cheapest
+
+
+@settings(deadline=None, max_examples=50)
+@given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=64), fixed=st.integers(1, 300))
+def test_passes_of_a_batch_hold_its_rows_once_and_never_cost_more_than_one(lengths: list[int], fixed: int) -> None:
+    rows = list(range(len(lengths)))[::-1]
+    parts = training_passes(rows, lengths, fixed)
+    assert sorted(row for part in parts for row in part) == sorted(rows)
+    cost = sum(len(part) * max(lengths[row] for row in part) + fixed for part in parts)
+    assert cost <= len(rows) * max(lengths) + fixed
+    if len(parts) == 1:
+        assert parts == [rows], "as they came"
+
+
+def test_a_long_text_is_read_apart_from_short_ones() -> None:
+    assert training_passes([0, 1, 2, 3], [20, 200, 20, 18]) == [[1], [0, 2, 3]]
+    assert training_passes([0, 1, 2, 3], [20, 30, 20, 18]) == [[0, 1, 2, 3]]
 
 
 def test_so_many_rows_where_they_are_asked_for() -> None:

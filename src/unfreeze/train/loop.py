@@ -33,7 +33,7 @@ from unfreeze.train.files import finite, write_bytes
 from unfreeze.train.hooks import LoopState, Proposal
 from unfreeze.train.job import Job, reseed
 from unfreeze.train.memory import TO_LEARN, forget_attempt, halved, moving, needed
-from unfreeze.train.order import generator, training_batches
+from unfreeze.train.order import generator, training_batches, training_passes
 from unfreeze.train.replaying import Replayed, replay_phase
 from unfreeze.train.scoring import score
 from unfreeze.train.signals import StopRequest, stop_requests
@@ -214,7 +214,8 @@ class Training:
     def _backward(self, rows: list[int], replayed: Replayed | None, size: int) -> float:
         """Gradients of the batch's mean loss, in micro-batches; the loss is normalised over the whole batch."""
         job = self.job
-        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+        starts = range(0, len(rows), size)
+        parts = [part for start in starts for part in self._passes(rows[start : start + size], replayed)]
         total, weight = 0.0, 0.0
         learn = self.loop.phase.learn if self.loop.phase else ()
         job.working.refresh(learn)
@@ -236,6 +237,13 @@ class Training:
             for parameter in self._learning():
                 parameter.grad.div_(weight)  # type: ignore[union-attr]
         return total / weight
+
+    def _passes(self, rows: list[int], replayed: Replayed | None) -> list[list[int]]:
+        """Parts of a micro-batch, where its texts are so unlike in length that two passes take less time than one."""
+        job = self.job
+        padded = job.reads_text and (replayed is None or any(replayed.replay.has_length()))
+        apart = padded and job.device.type == "cpu" and job.recipe.training.fast_kernels
+        return training_passes(rows, job.train.lengths) if apart else [rows]
 
     def _learning(self) -> list[Tensor]:
         """What the optimizer will move: whatever has a gradient."""

@@ -25,6 +25,9 @@ TOKENS_ELSEWHERE = 16_384
 PASS, PASS_ELSEWHERE = 64, 2048
 """Tokens that take as long as what a pass costs whatever it holds: calls on a CPU, waiting units on an accelerator."""
 
+TRAINING_PASS = 2 * PASS
+"""The same for a pass forward and back on a CPU, after which gradients are collected."""
+
 
 def generator(*key: int) -> np.random.Generator:
     """A random generator that depends on nothing but its key."""
@@ -82,6 +85,22 @@ def reading_batches(
     for start, end, rows in _stretches(np.asarray(lengths)[order], tokens, fixed):
         found += [order[at : min(at + rows, end)].tolist() for at in range(start, end, rows)]
     return found
+
+
+def training_passes(rows: Sequence[int], lengths: Sequence[int], fixed: int = TRAINING_PASS) -> list[list[int]]:
+    """The passes in which a CPU trains on a batch: its longest texts apart, where padding others to them costs more.
+
+    The update is the same however many passes it takes, since the loss is normalised over the whole batch.
+
+    Parameters
+    ----------
+    rows : sequence of int
+    lengths : sequence of int
+        Tokens of every row of the data.
+    """
+    sizes = [lengths[row] for row in rows]
+    found = reading_batches(sizes, tokens=len(rows) * max(sizes), fixed=fixed)
+    return [[rows[place] for place in part] for part in found] if len(found) > 1 else [list(rows)]
 
 
 def _stretches(lengths: Array, tokens: int, fixed: int) -> list[tuple[int, int, int]]:
