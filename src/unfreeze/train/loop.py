@@ -215,7 +215,7 @@ class Training:
         """Gradients of the batch's mean loss, in micro-batches; the loss is normalised over the whole batch."""
         job = self.job
         starts = range(0, len(rows), size)
-        parts = [part for start in starts for part in self._passes(rows[start : start + size], replayed)]
+        parts = [part for start in starts for part in self._passes(rows[start : start + size])]
         total, weight = 0.0, 0.0
         learn = self.loop.phase.learn if self.loop.phase else ()
         job.working.refresh(learn)
@@ -238,12 +238,14 @@ class Training:
                 parameter.grad.div_(weight)  # type: ignore[union-attr]
         return total / weight
 
-    def _passes(self, rows: list[int], replayed: Replayed | None) -> list[list[int]]:
-        """Parts of a micro-batch, where its texts are so unlike in length that two passes take less time than one."""
-        job = self.job
-        padded = job.reads_text and (replayed is None or any(replayed.replay.has_length()))
-        apart = padded and job.device.type == "cpu" and job.recipe.training.fast_kernels
-        return training_passes(rows, job.train.lengths) if apart else [rows]
+    def _passes(self, rows: list[int]) -> list[list[int]]:
+        """Parts of a micro-batch, where its texts are so unlike in length that two passes take less time than one.
+
+        What enters the head has no length. A head that learns alone reads whole batches, whether played back or not.
+        """
+        job, learn = self.job, self.loop.phase.learn if self.loop.phase else ()
+        fast = job.reads_text and job.device.type == "cpu" and job.recipe.training.fast_kernels
+        return training_passes(rows, job.train.lengths) if fast and learn != job.stack.names[-1:] else [rows]
 
     def _learning(self) -> list[Tensor]:
         """What the optimizer will move: whatever has a gradient."""
