@@ -79,7 +79,7 @@ def test_longer_texts_in_a_pass_of_their_own_leave_the_update_as_it_is(
     options = {"method": method, "epochs": 2, "optimizer": "sgd", "grad_clip": None, "model__dropout": 0.0}
     options |= {"class_weights": "balanced", "lr": 0.1, "head_lr": 0.1}
     whole, told = recorded(home, tmp_path / "whole", **options)
-    monkeypatch.setattr(loop, "training_passes", passes)
+    monkeypatch.setattr("unfreeze.train.job.training_passes", passes)
     parts, also = recorded(home, tmp_path / "parts", **options)
     assert (max(parted, default=1) > 1) == (method != "head")
     assert also.losses == pytest.approx(told.losses, rel=1e-5)

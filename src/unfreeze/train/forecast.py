@@ -39,6 +39,9 @@ where freed memory is returned. Other devices: `ELSEWHERE`."""
 GATE_ROWS = 16
 """Rows that the reloaded model reads at a time."""
 
+LIBRARIES = 150_000_000
+"""Bytes of what evidence imports: cleanlab, scikit-learn, pandas. Measured: 146 MB."""
+
 EPOCHS_LOOKED_AT = 5
 """Of each phase, for the lengths that its batches will have; then most have been seen."""
 
@@ -123,7 +126,7 @@ class Needs:
     best: int
     phases: Sequence[PhaseNeeds]
     reading: Footprint
-    _shapes: dict[tuple[int, int], int] = field(default_factory=dict)
+    _shapes: dict[tuple[int, int], frozenset[tuple[int, int]]] = field(default_factory=dict)
 
     def moments(self, setting: Setting) -> list[Moment]:
         """Every moment at which a run may be at its fullest, in their order."""
@@ -139,7 +142,7 @@ class Needs:
             kept = {"gradients": needs.gradients, "optimizer": state, "best weights": best, "kept features": features}
             kept["kernels"] = kernels
             # Preflight reads two rows at least.
-            activations = int(heap * needs.update.peak(max(2, setting.micro_batch)))
+            activations = int(heap * needs.update.peak(max(2, self._learning_rows(index, setting.micro_batch))))
             found.append(replace(self._moment(f"{name}: an update", **kept, activations=activations), learns=True))
             reading = int(min(heap, HEAP) * self.reading.peak(setting.evaluation_rows))
             found.append(self._moment(f"{name}: reading", **kept, activations=reading))
@@ -148,6 +151,10 @@ class Needs:
         if self.job.device.type == "cpu":
             gate = {"kept features": features, "kernels": kernels, "reloaded model": reloaded, "second process": second}
             found.append(self._moment("saving and reloading", **gate))
+        if self.job.device.type == "cpu" and self.job.recipe.evaluation.report:
+            reading = int(min(heap, HEAP) * self.reading.peak(setting.evaluation_rows))
+            told = {"kept features": features, "kernels": kernels, "model before": self.whole + self.copy}
+            found.append(self._moment("collecting evidence", **told, activations=reading, libraries=LIBRARIES))
         return found
 
     def _moment(self, name: str, **parts: int) -> Moment:
@@ -167,11 +174,19 @@ class Needs:
         return taken
 
     def _learning_shapes(self, index: int, micro_batch: int) -> int:
-        """How many shapes the micro-batches of a phase have."""
-        if not self.phases[index].update.kernels:
-            return 0
+        """How many shapes the passes of a phase have."""
+        return len(self._passes(index, micro_batch)) if self.phases[index].update.kernels else 0
+
+    def _learning_rows(self, index: int, micro_batch: int) -> int:
+        """How many of the longest rows hold as much as the largest pass of a phase."""
+        if not self.job.reads_text:
+            return micro_batch
+        largest = max(rows * length for rows, length in self._passes(index, micro_batch))
+        return math.ceil(largest / self.job.longest)
+
+    def _passes(self, index: int, micro_batch: int) -> frozenset[tuple[int, int]]:
         if (index, micro_batch) not in self._shapes:
-            self._shapes[index, micro_batch] = len(set(learning_shapes(self.job, index, micro_batch)))
+            self._shapes[index, micro_batch] = frozenset(learning_shapes(self.job, index, micro_batch))
         return self._shapes[index, micro_batch]
 
     def _reading_shapes(self, rows: int) -> int:
@@ -274,12 +289,12 @@ def needs_of(job: Job, test: Feed | None, expected: Sequence[Expected]) -> Needs
 
 
 def learning_shapes(job: Job, index: int, micro_batch: int) -> Iterator[tuple[int, int]]:
-    """Rows and length of the micro-batches of a phase's first epochs."""
+    """Rows and length of the passes of a phase's first epochs."""
     for epoch in range(min(EPOCHS_LOOKED_AT, math.ceil(job.phases[index].epochs))):
         key = (job.recipe.seed, 0, index, epoch)
         batches = training_batches(job.train.lengths, job.batch_size, key=key, weights=job.row_weights)
         parts = (rows[at : at + micro_batch] for rows in batches for at in range(0, len(rows), micro_batch))
-        yield from _shapes_of(job.train, parts)
+        yield from _shapes_of(job.train, (each for part in parts for each in job.passes(part, job.phases[index].learn)))
 
 
 def forward_of(

@@ -23,7 +23,7 @@ from unfreeze.train.ahead import ahead
 from unfreeze.train.feed import Feed, to_device
 from unfreeze.train.hooks import Hook
 from unfreeze.train.memory import Portions
-from unfreeze.train.order import PASS, PASS_ELSEWHERE, TOKENS, reading_batches
+from unfreeze.train.order import PASS, PASS_ELSEWHERE, TOKENS, reading_batches, training_passes
 
 
 def reseed(device: torch.device, seed: int) -> None:
@@ -128,6 +128,15 @@ class Job:
     def reads_text(self) -> bool:
         """Whether rows are sequences of tokens."""
         return self.manifest.modality == "text"
+
+    def passes(self, rows: list[int], learn: Sequence[str]) -> list[list[int]]:
+        """Parts of a micro-batch, where its texts are so unlike in length that two passes take less time than one.
+
+        What enters the head has no length. A head that learns alone reads whole batches, whether played back or not.
+        """
+        fast = self.reads_text and self.device.type == "cpu" and self.recipe.training.fast_kernels
+        apart = fast and tuple(learn) != self.stack.names[-1:]
+        return training_passes(rows, self.train.lengths) if apart else [rows]
 
     def batch(self, batch: Batch) -> Batch:
         """A batch where and as the working module reads it."""

@@ -33,7 +33,7 @@ from unfreeze.train.files import finite, write_bytes
 from unfreeze.train.hooks import LoopState, Proposal
 from unfreeze.train.job import Job, reseed
 from unfreeze.train.memory import TO_LEARN, forget_attempt, halved, moving, needed
-from unfreeze.train.order import generator, training_batches, training_passes
+from unfreeze.train.order import generator, training_batches
 from unfreeze.train.replaying import Replayed, replay_phase
 from unfreeze.train.scoring import score
 from unfreeze.train.signals import StopRequest, stop_requests
@@ -104,6 +104,10 @@ class Training:
         self.job.stack.module.eval()
         if self.best:
             put(self.job, self.best)
+        # What follows needs the memory, and nothing is updated any more.
+        self.best = {}
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
         return self.at
 
     def kept_features(self, feed: Feed) -> Replayed | None:
@@ -214,10 +218,9 @@ class Training:
     def _backward(self, rows: list[int], replayed: Replayed | None, size: int) -> float:
         """Gradients of the batch's mean loss, in micro-batches; the loss is normalised over the whole batch."""
         job = self.job
-        starts = range(0, len(rows), size)
-        parts = [part for start in starts for part in self._passes(rows[start : start + size])]
-        total, weight = 0.0, 0.0
         learn = self.loop.phase.learn if self.loop.phase else ()
+        starts, total, weight = range(0, len(rows), size), 0.0, 0.0
+        parts = [part for start in starts for part in job.passes(rows[start : start + size], learn)]
         job.working.refresh(learn)
         for number, part in enumerate(parts):
             reseed(job.device, int(generator(job.recipe.seed, 2, self.at.step, number).integers(2**62)))
@@ -237,15 +240,6 @@ class Training:
             for parameter in self._learning():
                 parameter.grad.div_(weight)  # type: ignore[union-attr]
         return total / weight
-
-    def _passes(self, rows: list[int]) -> list[list[int]]:
-        """Parts of a micro-batch, where its texts are so unlike in length that two passes take less time than one.
-
-        What enters the head has no length. A head that learns alone reads whole batches, whether played back or not.
-        """
-        job, learn = self.job, self.loop.phase.learn if self.loop.phase else ()
-        fast = job.reads_text and job.device.type == "cpu" and job.recipe.training.fast_kernels
-        return training_passes(rows, job.train.lengths) if fast and learn != job.stack.names[-1:] else [rows]
 
     def _learning(self) -> list[Tensor]:
         """What the optimizer will move: whatever has a gradient."""
