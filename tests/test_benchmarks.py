@@ -46,7 +46,7 @@ def test_tables_are_put_between_the_marks_of_a_page(
         pages.say([], "two", page)
 
 
-@pytest.mark.parametrize("script", ["rows", "touched_rows", "operators", "start", "compiling", "tokens_per_batch"])
+@pytest.mark.parametrize("script", ["rows", "touched_rows", "operators", "start"])
 def test_pages_have_the_marks_that_scripts_write_to(script: str) -> None:
     text = (BENCHMARKS / f"{script}.py").read_text(encoding="utf-8")
     (mark,) = set(re.findall(r"<!-- (\w+) -->", text))
