@@ -354,15 +354,25 @@ def test_without_bitsandbytes_weights_are_made_whole_here(monkeypatch: pytest.Mo
         kernel.cache_clear()
 
 
-def test_nothing_is_fetched_from_a_hub_for_it() -> None:
-    """bitsandbytes asks `kernels` for code from a hub while it is imported."""
+@pytest.mark.parametrize(
+    "first",
+    [
+        "from unfreeze.models.nf4_kernels import kernel\nassert kernel('cpu') is not None",
+        "from unfreeze.methods._peft import library\nlibrary()",
+        "from unfreeze.models.low_rank_products import _kinds\n_kinds()",
+    ],
+)
+def test_nothing_is_fetched_from_a_hub_for_it(first: str) -> None:
+    """bitsandbytes asks `kernels` for code from a hub while it is imported, and peft imports it."""
     pytest.importorskip("bitsandbytes")
     code = (
-        "import sys, types\n"
+        "import importlib.machinery, sys, types\n"
         "asked = []\n"
-        "sys.modules['kernels'] = types.SimpleNamespace(get_kernel=lambda *given, **named: asked.append(given))\n"
-        "from unfreeze.models.nf4_kernels import kernel\n"
-        "assert kernel('cpu') is not None and asked == [] and sys.modules['kernels'] is not None\n"
+        "fake = sys.modules['kernels'] = types.ModuleType('kernels')\n"
+        "fake.__spec__ = importlib.machinery.ModuleSpec('kernels', None)\n"
+        "fake.get_kernel = lambda *given, **named: asked.append(given)\n"
+        f"{first}\n"
+        "assert 'bitsandbytes' in sys.modules and asked == [] and sys.modules['kernels'] is fake, asked\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""

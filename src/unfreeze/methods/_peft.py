@@ -22,9 +22,11 @@ def backbone_of(pretrained: Pretrained) -> nn.Module:
 
 
 def library() -> Any:
-    """peft, imported as it has to be: after torchvision's repair."""
+    """peft, imported as it has to be: after torchvision's repair and bitsandbytes."""
     from unfreeze import _torchvision  # noqa: F401  (before peft)
+    from unfreeze.models.nf4_kernels import load_bitsandbytes
 
+    load_bitsandbytes()
     import peft  # isort: skip
 
     return peft

@@ -57,7 +57,9 @@ def update_fast(module: nn.Module) -> None:
 def _kinds() -> tuple[type, type]:
     """peft's linear layer with updates, and the same computed fast."""
     from unfreeze import _torchvision  # noqa: F401  (before peft)
+    from unfreeze.models.nf4_kernels import load_bitsandbytes
 
+    load_bitsandbytes()
     from peft.tuners.lora import Linear  # isort: skip
 
     class FastLinear(Linear):

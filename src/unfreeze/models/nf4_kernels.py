@@ -25,15 +25,28 @@ DEVICES = ("cuda", "cpu")
 @lru_cache(maxsize=8)
 def kernel(device: str) -> Decode | None:
     """What makes weights whole on this type of device; None where bitsandbytes is missing or has nothing for it."""
-    if device not in DEVICES or find_spec("bitsandbytes") is None:
+    if device not in DEVICES or not load_bitsandbytes():
         return None
     try:
-        with _nothing_from_a_hub():
-            import bitsandbytes  # noqa: F401  # its operators are found by name
         _decode(torch.zeros(1, 32, dtype=torch.int8, device=device), torch.ones(1, 1, device=device), torch.float32)
-    except (ImportError, OSError, RuntimeError, AttributeError, ValueError):
+    except (OSError, RuntimeError, AttributeError, ValueError):
         return None  # another version, or a build for other hardware
     return _decode
+
+
+def load_bitsandbytes() -> bool:
+    """Import bitsandbytes, whose operators are found by name, without code from a hub; False where it cannot be.
+
+    peft imports it too, where it is installed, and may do so after this only.
+    """
+    if find_spec("bitsandbytes") is None:
+        return False
+    try:
+        with _nothing_from_a_hub():
+            import bitsandbytes  # noqa: F401
+    except (ImportError, OSError, RuntimeError, AttributeError):
+        return False
+    return True
 
 
 def _decode(codes: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
