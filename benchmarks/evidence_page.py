@@ -174,8 +174,8 @@ def _reports(found: Found) -> Iterator[str]:
     yield "## Example reports"
     yield ""
     yield (
-        "With time for all evidence (`evaluation.evidence_share=3`); by default such short runs give it about five "
-        "seconds, and leave the rest to `unfreeze report RUN --again`."
+        "With time for all evidence (`evaluation.evidence_share=3`); by default such short runs give it a tenth of "
+        "their time, and leave the rest to `unfreeze report RUN --again`."
     )
     yield ""
     about = {

@@ -14,7 +14,7 @@ from bench.jobs import JOBS, Job
 from bench.judge import Record, Verdict, judge
 from bench.machine import best_rate
 from bench.run import BUSY
-from bench.sides import OURS, SIDES
+from bench.sides import OURS, REPORT, SIDES
 
 HEAD = """# Side by side with peers
 
@@ -25,8 +25,8 @@ each run in a fresh process, with the same rows, epochs, rows per update and lea
   tokenizing, loading, training, validation after every epoch, both scores, saving, and a fresh process that reloads the
   model and reproduces its predictions. A peer's is tokenizing, loading, training, and one score on validation and test;
   it saves and checks nothing unless its defaults do. Tables are read before the clock starts, images after, for all.
-  The report that unfreeze writes when the job is finished is not in it, since no peer makes one: its seconds, at most
-  a tenth of the job's or about five, stand under "Where unfreeze's time goes".
+  The report that unfreeze writes when the job is finished is not in it, since no peer makes one: its seconds
+  stand under "Where unfreeze's time goes".
 - **with start-up**: the whole process, imports included. **training**: training alone, for unfreeze with the frozen
   features and the validation after every epoch.
 - **memory**: the most that the process and its children (loaders, the reloading process) held at a time; what they
@@ -292,13 +292,19 @@ def _where(measured: Sequence[tuple[Job, Mapping[str, list[Record]]]]) -> str:
     if not names:
         return ""
     heads = " | ".join(name.replace("|", " ") for name in names)
-    lines_ = ["### Where unfreeze's time goes", "", "Median seconds by stage.", "", f"| job | {heads} |"]
-    lines_.append("|---" * (len(names) + 1) + "|")
+    said = "Median seconds by stage, and the report's beside those of the whole process without it."
+    lines_ = ["### Where unfreeze's time goes", "", said, "", f"| job | {heads} | report beside the rest |"]
+    lines_.append("|---" * (len(names) + 2) + "|")
     for job, records in runs:
         if records[0]["parts"]:
             cells = [f"{statistics.median(record['parts'].get(name, 0.0) for record in records):.2f}" for name in names]
-            lines_.append(f"| {job.key}. {job.title} | " + " | ".join(cells) + " |")
+            share = statistics.median(_share_of_report(record) for record in records)
+            lines_.append(f"| {job.key}. {job.title} | " + " | ".join([*cells, f"{share:.1%}"]) + " |")
     return "\n".join(lines_)
+
+
+def _share_of_report(record: Record) -> float:
+    return float(record["parts"].get(REPORT, 0.0) / record["total_seconds"])
 
 
 def _left_out(found: dict[str, Any], runs: Mapping[str, Mapping[str, list[Record]]]) -> str:

@@ -591,10 +591,13 @@ def _train(
     set_status(folder, "running", **about, cost=meter.read())
     try:
         training = training or Training(job)
+        ahead = _ready_to_tell if made.recipe.evaluation.report else None
         with _pages(job):
             with meter.learning():
                 training.run()
-            result, kept = evaluate_and_save(job, made.feeds.get("test"), training, meter.seconds, progress, fresh)
+            result, kept = evaluate_and_save(
+                job, made.feeds.get("test"), training, meter.seconds, progress, fresh, ahead
+            )
         result["cost"] |= meter.read()
         result["seconds"] = result["cost"]["seconds"]
         result["versions"] = versions()
@@ -627,11 +630,19 @@ FAILURES = (UnfreezeError, OSError, RuntimeError, ValueError, LookupError, TypeE
 """What may go wrong in what only tells about a run: it is noted, and takes nothing away from the run."""
 
 
+def _ready_to_tell() -> None:
+    """Load what evidence and the report need, while the fresh process keeps this one waiting."""
+    from unfreeze.evidence._collect import load_libraries
+    from unfreeze.report import card, page  # noqa: F401
+
+    load_libraries()
+
+
 def _tell(
     job: Job, test: Feed | None, result: dict[str, Any], kept: Mapping[str, Kept], replayed: Replayed | None
 ) -> None:
     """Collect evidence and write the report; the run is finished and proven whatever happens here."""
-    from unfreeze.evidence._collect import COLLECTED, collect
+    from unfreeze.evidence._collect import COLLECTED, NO_TIME, collect
     from unfreeze.evidence._context import LEAST_SECONDS, WRITING_SECONDS, Context
 
     began = time.perf_counter()
@@ -646,6 +657,12 @@ def _tell(
         missing = collect(context)
         spent = time.perf_counter() - began
         write_json(job.folder / "evidence" / COLLECTED, {"seconds": spent, "missing": missing})
+        rushed = [name for name, why in missing.items() if why == NO_TIME]
+        if rushed:
+            left_out = ", ".join(rushed)
+            job.progress.note(
+                f"left out of the report of so short a run: {left_out}. All: {_report_again(Run(job.folder))}"
+            )
         job.progress.stage("writing the report")
         _write(Run(job.folder))
 

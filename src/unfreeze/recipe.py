@@ -188,7 +188,8 @@ class EvaluationRecipe:
     bootstrap: Annotated[int, Ge(0)] = option(1000, "resamples for 95 % intervals; 0: none")
     report: bool = option(True, "collect evidence, and write report.html and MODEL_CARD.md into the run folder")
     evidence_share: Annotated[float, Ge(0)] = option(
-        0.1, "what evidence that runs the model again may take, as a share of the run's own time; 5 seconds at least"
+        0.1,
+        "what evidence that runs the model again may take, as a share of the run's own time; about a second at least",
     )
     shift: list[str] = option([], "further sets, of other domains, on which the model is scored beside the test")
     source: str | None = option(None, "a set that shows what the model could do before: retention is measured on it")

@@ -10,6 +10,10 @@ Run: TypeAlias = Callable[..., Any]
 """(Work) -> Told; every side's module has it as `run`."""
 
 
+REPORT = "evidence and the report"
+"""The stage of unfreeze that no peer has."""
+
+
 @dataclass(frozen=True)
 class Side:
     """A side with the module that imports what it needs, and what of it is shown.

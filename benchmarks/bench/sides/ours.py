@@ -7,14 +7,12 @@ from typing import Any
 
 import unfreeze
 from bench.jobs import Job
-from bench.sides import OURS
+from bench.sides import OURS, REPORT
 from bench.work import Told, Work, share_equal
 from unfreeze.progress import Silent
 
 KEEP = {"duplicates": "keep", "leaks": "keep", "rare": "keep", "label_variants": "keep"}
 """So that both sides learn from the same rows; the audit itself runs as always."""
-
-REPORT = "evidence and the report"
 
 STAGES = {
     "reading": "reading and checking the data",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,11 @@ from unfreeze.models.pretrained import Pretrained
 from unfreeze.stack.working import Working
 from unfreeze.train.replaying import Replayed
 
-PORTION = 128
+PORTION = 64
 """Rows between two looks at the clock."""
+
+LOADING = 0.5
+"""About what it takes to load the model again, in seconds."""
 
 
 @dataclass
@@ -71,6 +75,43 @@ def untouched(context: Context) -> Pretrained:
     return found
 
 
+def readable(context: Context, split: str, share: float) -> float:
+    """Rows of a split whose features before training can be had in a share of the time left, by what scoring took."""
+    row = seconds_of_a_row(context)
+    if _kept(context, split) or not row:
+        return math.inf
+    reading = context.shared.get("features before", {}).get(split)
+    loading = 0.0 if "working before" in context.shared else LOADING
+    return share * max(0.0, context.time_left() - loading) / row + (reading.done if reading else 0)
+
+
+def rows_in_time(context: Context, passes: int, loads: int = 1) -> float:
+    """Rows that can be read so often in the time left, with so many models loaded before, by what scoring took."""
+    row = seconds_of_a_row(context)
+    return max(0.0, context.time_left() - loads * LOADING) / (passes * row) if row else math.inf
+
+
+def seconds_of_a_row(context: Context) -> float:
+    """What reading a test row has taken; 0 where none was read."""
+    scored = (context.result.get("cost") or {}).get("scored")
+    return float(scored["seconds"] / scored["rows"]) if scored else 0.0
+
+
+def _kept(context: Context, split: str) -> bool:
+    """Whether the run's own features are those before training, and were kept."""
+    return only_the_head_learned(context) and (
+        split in context.kept or (split == "train" and context.replayed is not None)
+    )
+
+
+def load_before(context: Context) -> tuple[Pretrained, Working]:
+    """What reads features before training, loaded once."""
+    model = context.pretrained if only_the_head_learned(context) else untouched(context)
+    if "working before" not in context.shared:
+        context.shared["working before"] = computing(context, model)
+    return model, context.shared["working before"]
+
+
 def features_before(context: Context, split: str, most: int, seconds: float) -> tuple[list[int], Tensor]:
     """What entered the head for some rows of a split, before training.
 
@@ -103,10 +144,7 @@ def _read_on(context: Context, split: str, reading: Reading) -> None:
     if split == "train" and context.replayed is not None and only_the_head_learned(context):
         reading.features.append(_played_back(context.working, context.replayed, reading.next()))
         return
-    model = context.pretrained if only_the_head_learned(context) else untouched(context)
-    if "working before" not in context.shared:
-        context.shared["working before"] = computing(context, model)
-    working: Working = context.shared["working before"]
+    model, working = load_before(context)
     inputs = [context.feeds[split].examples.inputs[row] for row in reading.next()]
     reading.features.append(head_features(model, working, inputs, context.job.evaluation_batch_size))
 

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
+from importlib import import_module
 
+from unfreeze.collector import paused
 from unfreeze.errors import UserError
 from unfreeze.evidence import EVIDENCE
 from unfreeze.evidence._context import Context
+from unfreeze.evidence._evidence import NoTimeLeft
 from unfreeze.train.files import finite, write_json
 
 FOLDER, COLLECTED = "evidence", "collected.json"
+NO_TIME = "no time was left for it: `unfreeze report RUN --again` collects it"
+
+
+def load_libraries() -> None:
+    """Load what evidence will need, before it is collected; what cannot be loaded is said by the kind that needs it."""
+    with paused():
+        for _, kind in EVIDENCE.items():
+            for name in kind.libraries:
+                with suppress(ImportError):
+                    import_module(name)
 
 
 def collect(context: Context, only: Collection[str] | None = None) -> dict[str, str]:
@@ -33,11 +47,13 @@ def collect(context: Context, only: Collection[str] | None = None) -> dict[str, 
     kinds = sorted(wanted, key=lambda item: (item[1].order, item[0]))
     for place, (name, kind) in enumerate(kinds):
         context.share_among(sum(other.costly or other.timed for _, other in kinds[place:]))
-        if kind.costly and context.time_left() <= 0:
-            missing[name] = "no time was left for it: `unfreeze report RUN --again` collects it"
-            continue
         try:
+            if kind.costly and context.time_left() <= 0:
+                raise NoTimeLeft
             found = kind.collect(context)
+        except NoTimeLeft:
+            missing[name] = NO_TIME
+            continue
         except (UserError, RuntimeError, ValueError, ArithmeticError, LookupError, OSError, TypeError) as error:
             # The run itself is proven and saved: a failure here is said, and takes nothing away.
             missing[name] = f"it failed: {error}"

@@ -25,13 +25,13 @@ from unfreeze.train.feed import Feed
 from unfreeze.train.job import Job
 from unfreeze.train.replaying import Replayed
 
-LEAST_SECONDS = 5.0
-"""What the report may take of a short run: small sets need it most."""
+LEAST_SECONDS = 1.75
+"""What the report may take of a run however short."""
 
-WRITING_SECONDS = 1.5
+WRITING_SECONDS = 0.4
 """About what the writing takes of that; the rest is for evidence."""
 
-FIRST = 1 / 3
+FIRST = 0.6
 """Of the time that is left, the least part of the next kind of evidence."""
 
 
@@ -157,7 +157,7 @@ class Context:
     def share_among(self, kinds: int) -> None:
         """Give the kind at hand its part of what is left, where so many kinds still wait, itself among them.
 
-        What comes first, since the report leans on it most, has a third at least; what it leaves goes to the others.
+        What comes first has most of it, since the report leans on it most; what it leaves goes to the others.
         """
         self._until = float("inf")
         self._until = time.monotonic() + self.time_left() * max(1 / max(1, kinds), FIRST)

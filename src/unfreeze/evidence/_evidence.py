@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 NOT_HERE = None
 """What `collect` returns where a kind of evidence does not apply to a run."""
+
+
+class NoTimeLeft(Exception):
+    """What a kind of evidence raises that cannot say anything useful in the time that it has."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Evidence:
         about in the report when it was cut short or left out.
     timed : bool
         It is collected whatever time there is, and a part of it runs the model again as far as its share goes.
+    libraries : sequence of str
+        Modules that take a moment to load: a run does that while it waits for its fresh process.
     """
 
     card: Card
@@ -39,3 +45,4 @@ class Evidence:
     order: int = 50
     costly: bool = False
     timed: bool = False
+    libraries: Sequence[str] = ()

@@ -220,4 +220,5 @@ EVIDENCE = Evidence(
     ),
     collect,
     order=20,
+    libraries=("scipy.stats",),
 )

@@ -17,8 +17,7 @@ from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence
 from unfreeze.methods import METHODS, Phase
 from unfreeze.registry import Card
-from unfreeze.stack.frontier import frontier
-from unfreeze.train.job import Job
+from unfreeze.train.job import Job, Played
 from unfreeze.train.replaying import expectations, flops_of_a_row, views_of
 
 WATTS_PER_CORE = 4.0
@@ -172,15 +171,25 @@ def epochs_done(
 def _replayed(job: Job, done: Sequence[tuple[int, int]]) -> tuple[float, float]:
     """Arithmetic of frozen layers that was not done again, and that which was done."""
     train, held = len(job.train), len(job.validation) if job.validation else 0
+    begun = {index for index, (updates, _) in enumerate(done) if updates}
+    played = job.played if begun <= job.played.keys() else _expected(job)
     saved, once = 0.0, 0.0
-    for each, (updates, passes) in zip(expectations(job), done, strict=True):
-        if not each.levels or frontier(job.stack.names, each.phase.learn) == 0 or not updates:
-            continue
-        reads = updates / job.steps_per_epoch * train + passes * held
-        computed = 0.0 if each.ready else train * views_of(job) + held
-        saved += each.levels[0].flops * max(0.0, reads - computed)
-        once += each.levels[0].flops * computed
+    for index in sorted(begun):
+        each, (updates, passes) = played[index], done[index]
+        if each is not None:
+            reads = updates / job.steps_per_epoch * train + passes * held
+            saved += each.flops * max(0.0, reads - each.rows)
+            once += each.flops * each.rows
     return saved, once
+
+
+def _expected(job: Job) -> dict[int, Played | None]:
+    """What replay did in each phase of a run that another process began, as far as it can be known."""
+    rows = len(job.train) * views_of(job) + (len(job.validation) if job.validation else 0)
+    return {
+        index: Played(each.levels[0].flops, 0.0 if each.ready else rows) if each.levels else None
+        for index, each in enumerate(expectations(job))
+    }
 
 
 EVIDENCE = Evidence(

@@ -25,9 +25,9 @@ from torch import Tensor
 from unfreeze.data.manifest import Examples, Manifest
 from unfreeze.data.reference import Reference, read_reference
 from unfreeze.errors import DataError
-from unfreeze.evidence._before import untouched
+from unfreeze.evidence._before import began_at_random, rows_in_time, untouched
 from unfreeze.evidence._context import Context
-from unfreeze.evidence._evidence import Evidence
+from unfreeze.evidence._evidence import Evidence, NoTimeLeft
 from unfreeze.evidence._features import computing, head_features, sampled
 from unfreeze.evidence._probe import compared, probe
 from unfreeze.evidence._similarity import cka, cosines, mean_of, shared_neighbours
@@ -38,7 +38,7 @@ from unfreeze.tasks import TASKS
 ROWS = 1000
 NEIGHBOURS = 10
 LEAST = 40
-"""Rows of the source below which no probe is fitted."""
+"""Rows of the source below which no probe is fitted, and of others below which nothing is said."""
 
 
 def collect(context: Context) -> dict[str, Any] | None:
@@ -49,6 +49,11 @@ def collect(context: Context) -> dict[str, Any] | None:
     below = [name for name in context.job.learned if name != context.stack.names[-1]]
     if not below:
         return {"unchanged": True}
+    if began_at_random(context):
+        return None
+    most = ROWS if context.recipe.evaluation.source else int(min(ROWS, rows_in_time(context, passes=2)))
+    if most < LEAST:
+        raise NoTimeLeft
     if context.before.provenance.source == "random":
         return None
     found: dict[str, Any] = {
@@ -61,7 +66,7 @@ def collect(context: Context) -> dict[str, Any] | None:
     else:
         on = "validation" if "validation" in context.feeds else context.judged or "train"
         examples = context.feeds[on].examples
-    rows = sampled(len(examples), ROWS, context.recipe.seed)
+    rows = sampled(len(examples), most, context.recipe.seed)
     before, after = (_features(context, each, examples, rows) for each in (untouched(context), context.pretrained))
     found["drift"] = {"on": on, **drift(before, after, context.recipe.evaluation.bootstrap, context.recipe.seed)}
     if reference is not None and reference.manifest is not None and len(rows) >= LEAST:
@@ -155,5 +160,5 @@ EVIDENCE = Evidence(
     ),
     collect=collect,
     order=70,
-    costly=True,
+    timed=True,  # a source that was named is read in any case
 )

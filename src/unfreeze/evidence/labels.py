@@ -17,11 +17,11 @@ from unfreeze.data.duplicates import digest
 from unfreeze.data.images import content
 from unfreeze.data.manifest import ImageRef, Input, Target
 from unfreeze.data.suspects import Suspect, contents, in_words, suspect_of, table_of
-from unfreeze.evidence._before import began_at_random, features_before
+from unfreeze.evidence._before import began_at_random, features_before, readable
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence
 from unfreeze.evidence._label_errors import Judged, judge_classes, judge_labels, judge_numbers, share_of_errors
-from unfreeze.evidence._linear import out_of_fold
+from unfreeze.evidence._linear import out_of_fold, seconds_to_fit
 from unfreeze.evidence.mistakes import shown_input, varied
 from unfreeze.registry import Card
 from unfreeze.train.files import write_bytes
@@ -103,8 +103,11 @@ def _train(context: Context) -> Part | str:
     """Training rows, as many as there is time to read, with answers from outside their fold; or why there are none."""
     if began_at_random(context):
         return "the model began at random weights: there are no features to judge training rows by"
-    rows, features = features_before(context, "train", MOST_TRAIN, SHARE * context.time_left())
-    if len(rows) < min(len(context.feeds["train"]), ENOUGH * context.task.outputs(context.manifest)):
+    enough = min(len(context.feeds["train"]), ENOUGH * context.task.outputs(context.manifest))
+    rows: list[int] = []
+    if readable(context, "train", SHARE) >= enough:
+        rows, features = features_before(context, "train", MOST_TRAIN, SHARE * context.time_left())
+    if len(rows) < enough:
         return "too few rows of each label could be read in the time that was left"
     chosen = torch.tensor(rows, dtype=torch.long)
     targets = context.targets("train")[chosen]
@@ -115,6 +118,8 @@ def _train(context: Context) -> Part | str:
     if len(chosen) < LEAST:
         return "too few rows could be read in the time that was left"
     width = context.task.outputs(context.manifest)
+    if seconds_to_fit(len(features), features.shape[1], width, FOLDS) > SHARE * context.time_left():
+        return "there was too little time left to fit their judges"
     outputs = out_of_fold(context.manifest.task, features, targets, width, FOLDS, context.recipe.seed)
     return Part([("train", int(row)) for row in chosen], outputs, targets)
 
@@ -241,4 +246,5 @@ EVIDENCE = Evidence(
     collect=collect,
     order=30,
     timed=True,
+    libraries=("cleanlab.filter", "cleanlab.rank", "cleanlab.count"),
 )

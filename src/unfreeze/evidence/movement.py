@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from unfreeze.data.manifest import Input
-from unfreeze.evidence._before import only_the_head_learned
+from unfreeze.evidence._before import only_the_head_learned, rows_in_time
 from unfreeze.evidence._context import Context
-from unfreeze.evidence._evidence import Evidence
+from unfreeze.evidence._evidence import Evidence, NoTimeLeft
 from unfreeze.evidence._features import computing, group_features, sampled
+from unfreeze.evidence._reading import TRIED, affordable
 from unfreeze.evidence._similarity import cka
 from unfreeze.models.head import Head
 from unfreeze.models.pretrained import Pretrained
@@ -29,12 +30,18 @@ from unfreeze.stack.groups import LayerGroup, LayerStack
 
 ROWS = 256
 
+FEW = 64
+"""Rows that are read however little time there is: with fewer the intervals are too wide to say anything."""
+
 
 def collect(context: Context) -> dict[str, Any] | None:
     """Weights against those that were loaded, and features of validation rows before and after."""
+    passes = 1 if only_the_head_learned(context) else 2
+    if rows_in_time(context, passes, loads=2) < FEW:  # weights are compared in about the time in which they are loaded
+        raise NoTimeLeft
     groups = changes(context.before.stack(), context.stack, context.job.learned)
     split = "validation" if "validation" in context.feeds else context.judged or "train"
-    rows = sampled(len(context.feeds[split]), ROWS, context.recipe.seed)
+    rows = sampled(len(context.feeds[split]), _affordable(context, split, passes), context.recipe.seed)
     was, now = _geometries(context, split, rows)
     for group in groups:
         name = group["name"]
@@ -43,6 +50,13 @@ def collect(context: Context) -> dict[str, Any] | None:
         group["cka_low"], group["cka_high"] = (None, None) if figure is None else (figure["low"], figure["high"])
         group["cka_rows"] = 0 if figure is None else len(rows)
     return {"split": split, "rows": len(rows), "groups": groups}
+
+
+def _affordable(context: Context, split: str, passes: int) -> int:
+    """Rows that can be read before and after training, or once, in the time that is left."""
+    inputs = context.feeds[split].examples.inputs
+    some = [inputs[row] for row in range(min(TRIED, len(inputs)))]
+    return int(min(ROWS, max(FEW, affordable(context, some, 1 / passes))))
 
 
 def changes(before: LayerStack, after: LayerStack, learned: Iterable[str]) -> list[dict[str, Any]]:
@@ -102,7 +116,8 @@ EVIDENCE = Evidence(
     card=Card(
         what="for each layer group how far its weights moved, and how much of its features' geometry is still there",
         when="always; rows of validation show the features",
-        cost=f"two passes over {ROWS} rows, one where the head alone learned; the pre-trained model is loaded anew",
+        cost=f"two passes over {ROWS} rows, or {FEW} where time is short; one where the head alone learned; the "
+        "pre-trained model is loaded anew",
         evidence="lower layers usually move less and keep their geometry, upper ones are made anew; a group that moved "
         "far with its features kept has redundant weights. CKA is blind to directions of little variance",
         source="Kornblith et al. 2019, arXiv:1905.00414 (linear CKA); Neyshabur, Sedghi & Zhang 2020, arXiv:2008.11687",

@@ -34,11 +34,20 @@ def reseed(device: torch.device, seed: int) -> None:
     (torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed)(seed)
 
 
+@dataclass(frozen=True)
+class Played:
+    """What replay did in a phase: operations of a row below the frontier, and for how many rows they were done."""
+
+    flops: float
+    rows: float
+
+
 @dataclass
 class Job:
     """A run about to be trained. `recipe` is resolved: no field that training reads is None.
 
-    `stack` is the master, which is trained, checked and saved; `working` computes for it.
+    `stack` is the master, which is trained, checked and saved; `working` computes for it. `played` tells of each phase
+    that was begun here; None: its frozen layers were computed plainly, if it had any.
     """
 
     recipe: Recipe
@@ -58,6 +67,7 @@ class Job:
     hooks: Sequence[Hook] = ()
     row_weights: Sequence[float] | None = None
     notes: list[str] = field(default_factory=list)
+    played: dict[int, Played | None] = field(default_factory=dict)
 
     @property
     def batch_size(self) -> int:

@@ -28,7 +28,7 @@ from unfreeze.stack.replay import NotReplayable, Replay, capture_together, check
 from unfreeze.stack.shelf import cache_folder
 from unfreeze.train.feed import Feed
 from unfreeze.train.hooks import Hook
-from unfreeze.train.job import Job
+from unfreeze.train.job import Job, Played
 
 STORE_TOLERANCE = {"float32": 1e-4, "bf16": 5e-2}
 """Largest difference between outputs from kept features and from the plain model, relative to their scale.
@@ -85,8 +85,13 @@ class Replayed:
 def replay_phase(job: Job, index: int) -> dict[int, Replayed]:
     """Features for the training and validation feeds (by id), or {} with a note that says why there are none."""
     phase = job.phases[index]
+    job.played[index] = None
     try:
-        return _replay(job, chosen_levels(job, index))
+        levels = chosen_levels(job, index)
+        rows = sum(views * len(feed) for split, feed, views in _feeds(job) if not _kept(levels[0], split))
+        found = _replay(job, levels)
+        job.played[index] = Played(levels[0].flops, rows)
+        return found
     except (NotReplayable, NoRoom) as problem:
         if frontier(job.stack.names, phase.learn) > 0:
             job.note(f"phase '{phase.name}': frozen layers are computed plainly: {problem}")
@@ -238,7 +243,11 @@ def _feeds(job: Job) -> list[tuple[str, Feed, int]]:
 
 
 def _there(job: Job, level: Level) -> bool:
-    return all(PROCESS_CACHE.find(f"{level.key}/{split}") is not None for split, _, _ in _feeds(job))
+    return all(_kept(level, split) for split, _, _ in _feeds(job))
+
+
+def _kept(level: Level, split: str) -> bool:
+    return PROCESS_CACHE.find(f"{level.key}/{split}") is not None
 
 
 def _replay(job: Job, levels: Sequence[Level]) -> dict[int, Replayed]:
