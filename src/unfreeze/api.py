@@ -591,13 +591,10 @@ def _train(
     set_status(folder, "running", **about, cost=meter.read())
     try:
         training = training or Training(job)
-        ahead = _ready_to_tell if made.recipe.evaluation.report else None
         with _pages(job):
             with meter.learning():
                 training.run()
-            result, kept = evaluate_and_save(
-                job, made.feeds.get("test"), training, meter.seconds, progress, fresh, ahead
-            )
+            result, kept = evaluate_and_save(job, made.feeds.get("test"), training, meter.seconds, progress, fresh)
         result["cost"] |= meter.read()
         result["seconds"] = result["cost"]["seconds"]
         result["versions"] = versions()
@@ -628,14 +625,6 @@ def _pages(job: Job) -> AbstractContextManager[None]:
 
 FAILURES = (UnfreezeError, OSError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError)
 """What may go wrong in what only tells about a run: it is noted, and takes nothing away from the run."""
-
-
-def _ready_to_tell() -> None:
-    """Load what evidence and the report need, while the fresh process keeps this one waiting."""
-    from unfreeze.evidence._collect import load_libraries
-    from unfreeze.report import card, page  # noqa: F401
-
-    load_libraries()
 
 
 def _tell(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -48,7 +47,6 @@ def evaluate_and_save(
     trained_seconds: float,
     progress: Progress,
     fresh: FreshProcess | None = None,
-    meanwhile: Callable[[], None] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Kept]]:
     """Score the best weights on validation and test, beside the simplest alternative; save; pass the gate.
 
@@ -56,8 +54,6 @@ def evaluate_and_save(
     ----------
     fresh : FreshProcess, optional
         What reloads the model; None: this process does.
-    meanwhile : callable, optional
-        What this process does while a fresh one reloads.
 
     Returns
     -------
@@ -73,7 +69,7 @@ def evaluate_and_save(
     test = test if test is not None and len(test) else None
     scored = _scored(job, test, training)
     progress.stage(f"saving, and reloading in {'this' if fresh is None else 'a fresh'} process")
-    gate = _saved(job, test or job.validation or job.train, fresh, meanwhile)
+    gate = _saved(job, test or job.validation or job.train, fresh)
     return {**_about(job, training, trained_seconds), **scored.said, "gate": asdict(gate)}, scored.kept
 
 
@@ -105,7 +101,7 @@ def _scored(job: Job, test: Feed | None, training: Training) -> _Scored:
     return found
 
 
-def _saved(job: Job, sample: Feed, fresh: FreshProcess | None, meanwhile: Callable[[], None] | None) -> GateResult:
+def _saved(job: Job, sample: Feed, fresh: FreshProcess | None) -> GateResult:
     """Write what runs on any machine, float32 on the CPU, and see that it can be reloaded."""
     job.pretrained.module.to("cpu")
     job.device = torch.device("cpu")
@@ -115,7 +111,7 @@ def _saved(job: Job, sample: Feed, fresh: FreshProcess | None, meanwhile: Callab
     evaluation = job.recipe.evaluation
     with full_disk_said(job.folder / "gate"):
         write_gate(job.folder / "gate", job.pretrained, sample.examples, evaluation.gate_rows)
-    return pass_gate(job.folder, tolerance=evaluation.gate_tolerance, fresh=fresh, meanwhile=meanwhile)
+    return pass_gate(job.folder, tolerance=evaluation.gate_tolerance, fresh=fresh)
 
 
 def _about(job: Job, training: Training, seconds: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -104,27 +104,15 @@ class FreshProcess:
             self._process.stdin.write(f"{modality}\n")
             self._process.stdin.flush()
 
-    def check(self, run: Path, tolerance: float, meanwhile: Callable[[], None] | None = None) -> GateResult:
+    def check(self, run: Path, tolerance: float) -> GateResult:
         """Let it load the saved model of a run and compare.
-
-        Parameters
-        ----------
-        meanwhile : callable, optional
-            What this process does while that one works.
 
         Raises
         ------
         ReloadError
             If it cannot.
         """
-        assert self._process.stdin is not None, "opened as a pipe"
-        with suppress(OSError):  # what is wrong with it is said below
-            self._process.stdin.write(json.dumps([str(run.resolve()), tolerance]))
-            self._process.stdin.close()
-        self._process.stdin = None
-        if meanwhile is not None:
-            meanwhile()
-        said, complaint = self._process.communicate()
+        said, complaint = self._process.communicate(json.dumps([str(run.resolve()), tolerance]))
         if self._process.returncode != 0:
             lines = complaint.strip().splitlines()
             raise ReloadError(f"A fresh process could not load the saved model: {lines[-1] if lines else 'no message'}")
@@ -138,15 +126,8 @@ class FreshProcess:
         self._process.communicate()
 
 
-def pass_gate(
-    run: Path, *, tolerance: float, fresh: FreshProcess | None, meanwhile: Callable[[], None] | None = None
-) -> GateResult:
+def pass_gate(run: Path, *, tolerance: float, fresh: FreshProcess | None) -> GateResult:
     """Load the saved model, in a fresh process or else in this one, and compare.
-
-    Parameters
-    ----------
-    meanwhile : callable, optional
-        What this process does while a fresh one works.
 
     Raises
     ------
@@ -154,7 +135,7 @@ def pass_gate(
         If the model cannot be loaded, any of its parameters and buffers is not the trained one's, or its outputs
         differ by more than the tolerance.
     """
-    result = _in_process(run, tolerance) if fresh is None else fresh.check(run, tolerance, meanwhile)
+    result = _in_process(run, tolerance) if fresh is None else fresh.check(run, tolerance)
     write_json(run / "gate" / "result.json", asdict(result))
     if not result.passed:
         raise ReloadError(

@@ -252,9 +252,9 @@ def exact_p(better: int, worse: int) -> float:
     better, worse : int
         Rows that only the first has right, and rows that only the second has right.
     """
-    from scipy.stats import binomtest
+    from scipy.special import bdtr  # all of scipy.stats would take longer to load than the rest of this takes
 
-    return float(binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0
+    return float(min(1.0, 2.0 * bdtr(min(better, worse), better + worse, 0.5)))
 
 
 def chance_of_gain(gain: Array, seed: int = 0, draws: int = RESAMPLES) -> float:

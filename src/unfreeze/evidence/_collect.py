@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import suppress
-from importlib import import_module
 
 from unfreeze.collector import paused
 from unfreeze.errors import UserError
@@ -15,15 +13,6 @@ from unfreeze.train.files import finite, write_json
 
 FOLDER, COLLECTED = "evidence", "collected.json"
 NO_TIME = "no time was left for it: `unfreeze report RUN --again` collects it"
-
-
-def load_libraries() -> None:
-    """Load what evidence will need, before it is collected; what cannot be loaded is said by the kind that needs it."""
-    with paused():
-        for _, kind in EVIDENCE.items():
-            for name in kind.libraries:
-                with suppress(ImportError):
-                    import_module(name)
 
 
 def collect(context: Context, only: Collection[str] | None = None) -> dict[str, str]:
@@ -50,7 +39,8 @@ def collect(context: Context, only: Collection[str] | None = None) -> dict[str, 
         try:
             if kind.costly and context.time_left() <= 0:
                 raise NoTimeLeft
-            found = kind.collect(context)
+            with paused():  # libraries are loaded
+                found = kind.collect(context)
         except NoTimeLeft:
             missing[name] = NO_TIME
             continue

@@ -25,7 +25,7 @@ from unfreeze.train.feed import Feed
 from unfreeze.train.job import Job
 from unfreeze.train.replaying import Replayed
 
-LEAST_SECONDS = 1.75
+LEAST_SECONDS = 1.5
 """What the report may take of a run however short."""
 
 WRITING_SECONDS = 0.4

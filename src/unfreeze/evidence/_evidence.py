@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +36,6 @@ class Evidence:
         about in the report when it was cut short or left out.
     timed : bool
         It is collected whatever time there is, and a part of it runs the model again as far as its share goes.
-    libraries : sequence of str
-        Modules that take a moment to load: a run does that while it waits for its fresh process.
     """
 
     card: Card
@@ -45,4 +43,3 @@ class Evidence:
     order: int = 50
     costly: bool = False
     timed: bool = False
-    libraries: Sequence[str] = ()

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unfreeze.evaluation.reading import exact, outputs_of
+from unfreeze.evidence._before import rows_in_time
 from unfreeze.evidence._context import Context
-from unfreeze.evidence._evidence import Evidence
+from unfreeze.evidence._evidence import Evidence, NoTimeLeft
 from unfreeze.evidence._features import sampled
 from unfreeze.evidence._saliency import PIECES, activation_map, randomised, rank_correlation, top_groups, without
 from unfreeze.evidence._similarity import Figure, mean_of
@@ -40,6 +41,9 @@ SIDE = 112
 LEAST = 5
 """Pieces that a text needs for the check."""
 
+PASSES = 200
+"""Rows, about, that are read for the least number of maps: each row is read with many parts left out."""
+
 RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float64)
 """From not at all to most: light is more, to every kind of eye (after matplotlib's viridis)."""
 
@@ -49,6 +53,8 @@ def collect(context: Context) -> dict[str, Any] | None:
     split = context.judged
     if not split:
         return None
+    if rows_in_time(context, passes=1, loads=0) < PASSES:
+        raise NoTimeLeft
     rows, mistakes = chosen(context, split)
     look = _pictures if context.manifest.modality == "image" else _texts
     training = context.pretrained.module.training

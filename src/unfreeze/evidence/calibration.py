@@ -7,6 +7,7 @@ where predictions find it; the saved weights, their outputs and the gate's know 
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import NormalDist
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -203,9 +204,7 @@ def _normal_nll(errors: Floats, scale: float) -> Floats:
 
 def _deviates(level: float) -> float:
     """How many standard deviations to each side hold that share of a normal distribution."""
-    from scipy.stats import norm
-
-    return float(norm.ppf(0.5 + level / 2))
+    return NormalDist().inv_cdf(0.5 + level / 2)
 
 
 EVIDENCE = Evidence(
@@ -220,5 +219,4 @@ EVIDENCE = Evidence(
     ),
     collect,
     order=20,
-    libraries=("scipy.stats",),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from unfreeze.data.manifest import ImageRef, Input, Target
 from unfreeze.data.suspects import Suspect, contents, in_words, suspect_of, table_of
 from unfreeze.evidence._before import began_at_random, features_before, readable
 from unfreeze.evidence._context import Context
-from unfreeze.evidence._evidence import Evidence
+from unfreeze.evidence._evidence import Evidence, NoTimeLeft
 from unfreeze.evidence._label_errors import Judged, judge_classes, judge_labels, judge_numbers, share_of_errors
 from unfreeze.evidence._linear import out_of_fold, seconds_to_fit
 from unfreeze.evidence.mistakes import shown_input, varied
@@ -40,6 +41,9 @@ ENOUGH = 10
 FOLDS = 5
 SHARE = 0.5
 """Part of the time left that reading training rows may take."""
+
+LOADING = 1.0
+"""Seconds, about, that cleanlab takes to load."""
 
 SHOWN = 24
 MOST_PAIRS = 10
@@ -64,6 +68,8 @@ def collect(context: Context) -> dict[str, Any] | None:
     """
     if context.manifest.task not in ("classification", "multilabel", "regression"):
         return None
+    if "cleanlab" not in sys.modules and context.time_left() < LOADING:
+        raise NoTimeLeft
     parts: dict[str, Part] = {}
     left_out: dict[str, str] = {}
     held = _held_back(context)
@@ -246,5 +252,4 @@ EVIDENCE = Evidence(
     collect=collect,
     order=30,
     timed=True,
-    libraries=("cleanlab.filter", "cleanlab.rank", "cleanlab.count"),
 )

@@ -180,5 +180,4 @@ EVIDENCE = Evidence(
     collect=collect,
     order=20,
     costly=True,
-    libraries=("scipy.stats",),
 )
