@@ -70,7 +70,7 @@ def keeping_pages() -> Iterator[None]:
     activations of images that takes longer than many a layer. For batches of one shape; others leave gaps.
     """
     _KEEPERS.append(0)
-    _set_malloc({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1})
+    _set_malloc({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1})  # -1: nothing is given back
     try:
         yield
     finally:

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 SLOW_STRIDE, SLOW_WINDOW = 2, 4
 """From which on."""
 
+NEAR = 2**23
+"""Bytes of one image's activations, or several's, that are written and read again before they leave the caches."""
+
 _INPUT, _WEIGHT = (True, False, False), (False, True, False)
 
 
@@ -31,24 +34,32 @@ class _Convolved(torch.autograd.Function):
         tensors, how = (gradient, input, weight), context.how
         for_input = for_weight = for_bias = None
         if context.needs_input_grad[0]:
-            for_input = _gradients(tensors, how, _INPUT, slow=max(how[0]) >= SLOW_STRIDE)[0].to(input.dtype)
+            slow = max(how[0]) >= SLOW_STRIDE
+            for_input = _in_parts(*tensors, how) if slow else _gradients(tensors, how, _INPUT)[0]
         if context.needs_input_grad[1]:
             slow = max(weight.shape[2:]) >= SLOW_WINDOW
-            for_weight = _gradients(tensors, how, _WEIGHT, slow=slow)[1].to(weight.dtype)
+            exact = tuple(tensor.float() for tensor in tensors) if slow else tensors
+            for_weight = _gradients(exact, how, _WEIGHT)[1].to(weight.dtype)
         if context.needs_input_grad[2]:
             for_bias = gradient.sum((0, 2, 3))
         return for_input, for_weight, for_bias, None, None, None, None
 
 
-def _gradients(
-    tensors: tuple[Tensor, ...], how: tuple[Any, ...], which: tuple[bool, bool, bool], *, slow: bool
-) -> tuple[Any, ...]:
+def _in_parts(gradient: Tensor, input: Tensor, weight: Tensor, how: tuple[Any, ...]) -> Tensor:
+    """The input's gradient, in float32 for as many images at a time as stay near the processor."""
+    found, whole = torch.empty_like(input), weight.float()
+    images = max(1, NEAR // (4 * input[0].numel()))
+    for start in range(0, len(input), images):
+        part = slice(start, start + images)
+        shape = torch.empty_like(input[part], dtype=torch.float32)  # its numbers are not read
+        found[part] = _gradients((gradient[part].float(), shape, whole), how, _INPUT)[0]
+    return found
+
+
+def _gradients(tensors: tuple[Tensor, ...], how: tuple[Any, ...], which: tuple[bool, bool, bool]) -> tuple[Any, ...]:
     stride, padding, dilation, groups = how
-    gradient, input, weight = (tensor.float() for tensor in tensors) if slow else tensors
     back = torch.ops.aten.convolution_backward
-    found: tuple[Any, ...] = back(
-        gradient, input, weight, None, stride, padding, dilation, False, (0, 0), groups, which
-    )
+    found: tuple[Any, ...] = back(*tensors, None, stride, padding, dilation, False, (0, 0), groups, which)
     return found
 
 

@@ -42,6 +42,13 @@ GATE_ROWS = 16
 LIBRARIES = 150_000_000
 """Bytes of what evidence imports: cleanlab, scikit-learn, pandas. Measured: 146 MB."""
 
+KEPT = 0.15
+"""Of all tensors of a moment: what the C library keeps of memory that was freed before, on a CPU where it is not told
+to return it. With `CODE`, forecasts are within 20 % of what is measured (benchmarks/forecasts.py)."""
+
+CODE = 60_000_000
+"""Bytes of code that is loaded after planning, and of what the kernels prepare for it."""
+
 EPOCHS_LOOKED_AT = 5
 """Of each phase, for the lengths that its batches will have; then most have been seen."""
 
@@ -131,6 +138,7 @@ class Needs:
     def moments(self, setting: Setting) -> list[Moment]:
         """Every moment at which a run may be at its fullest, in their order."""
         found: list[Moment] = []
+        moment = partial(self._moment, setting)
         features, kernels, heap = 0, 0, setting.heap if self.job.device.type == "cpu" else ELSEWHERE
         for index, needs in enumerate(self.phases):
             name = f"phase {index + 1}, {needs.phase.name}"
@@ -143,23 +151,26 @@ class Needs:
             kept["kernels"] = kernels
             # Preflight reads two rows at least.
             activations = int(heap * needs.update.peak(max(2, self._learning_rows(index, setting.micro_batch))))
-            found.append(replace(self._moment(f"{name}: an update", **kept, activations=activations), learns=True))
+            found.append(replace(moment(f"{name}: an update", **kept, activations=activations), learns=True))
             reading = int(min(heap, HEAP) * self.reading.peak(setting.evaluation_rows))
-            found.append(self._moment(f"{name}: reading", **kept, activations=reading))
+            found.append(moment(f"{name}: reading", **kept, activations=reading))
         reloaded = 2 * self.whole + int(min(heap, HEAP) * 2 * self.reading.peak(GATE_ROWS))
         second = self.private if self.job.recipe.evaluation.gate == "process" else 0
         if self.job.device.type == "cpu":
             gate = {"kept features": features, "kernels": kernels, "reloaded model": reloaded, "second process": second}
-            found.append(self._moment("saving and reloading", **gate))
+            found.append(moment("saving and reloading", **gate))
         if self.job.device.type == "cpu" and self.job.recipe.evaluation.report:
             reading = int(min(heap, HEAP) * self.reading.peak(setting.evaluation_rows))
             told = {"kept features": features, "kernels": kernels, "model before": self.whole + self.copy}
-            found.append(self._moment("collecting evidence", **told, activations=reading, libraries=LIBRARIES))
+            found.append(moment("collecting evidence", **told, activations=reading, libraries=LIBRARIES))
         return found
 
-    def _moment(self, name: str, **parts: int) -> Moment:
-        named = {"process": self.process, "weights": self.weights, "working copy": self.copy}
-        named |= {"encoded rows": self.encoded, **{part.replace("_", " "): size for part, size in parts.items()}}
+    def _moment(self, setting: Setting, name: str, **parts: int) -> Moment:
+        tensors = {"weights": self.weights, "working copy": self.copy, "encoded rows": self.encoded}
+        tensors |= {part.replace("_", " "): size for part, size in parts.items()}
+        on_cpu = self.job.device.type == "cpu"
+        kept = int(KEPT * sum(tensors.values())) if on_cpu and not setting.return_memory else 0
+        named = {"process": self.process + (CODE if on_cpu else 0), **tensors, "kept by the allocator": kept}
         named = {part: size for part, size in named.items() if size}
         return Moment(name, sum(named.values()), named)
 
