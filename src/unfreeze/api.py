@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
@@ -38,7 +38,18 @@ from unfreeze.planning import Plan, make_plan
 from unfreeze.progress import Progress, Silent
 from unfreeze.recipe import MethodRecipe, OutputRecipe, Recipe
 from unfreeze.recipe_io import dump_recipe, with_values
-from unfreeze.run import MANIFEST, RECIPE, RESULT, SOUP, Run, check_folder, new_run_folder, open_run, set_status
+from unfreeze.run import (
+    MANIFEST,
+    RECIPE,
+    RESULT,
+    SOUP,
+    Run,
+    check_folder,
+    how_to_collect,
+    new_run_folder,
+    open_run,
+    set_status,
+)
 from unfreeze.soups import mix, mixable, soup_recipe, training_of_soup, write_soup
 from unfreeze.stack.gradient_checkpointing import blocks, recompute
 from unfreeze.stack.groups import LayerStack
@@ -64,6 +75,9 @@ from unfreeze.train.replaying import Replayed, expectations, forecast_lines
 from unfreeze.train.scoring import score
 from unfreeze.train.timing import times_of
 from unfreeze.train.touched_rows import touched_reasons
+
+if TYPE_CHECKING:
+    from unfreeze.evidence._context import Context
 
 SCRATCH = "scratch.json"
 
@@ -631,29 +645,42 @@ def _tell(
     job: Job, test: Feed | None, result: dict[str, Any], kept: Mapping[str, Kept], replayed: Replayed | None
 ) -> None:
     """Collect evidence and write the report; the run is finished and proven whatever happens here."""
-    from unfreeze.evidence._collect import COLLECTED, NO_TIME, collect
-    from unfreeze.evidence._context import LEAST_SECONDS, WRITING_SECONDS, Context
+    from unfreeze.evidence._context import Context
 
-    began = time.perf_counter()
     name = "" if job.recipe.method.name is None else parse_method(job.recipe.method.name)[0]
-    share = job.recipe.evaluation.evidence_share
-    seconds = max(share * result["seconds"], LEAST_SECONDS if share else 0.0) - WRITING_SECONDS
+    seconds = _seconds_to_tell(job.recipe, result["seconds"])
     context = Context(job, test, result, kept, name, seconds=seconds, replayed=replayed)
-    with _pages(job), _only_telling("the report", Run(job.folder), job.progress, _report_again):
+    with _pages(job), _only_telling("the report", Run(job.folder), job.progress, how_to_collect):
         # Saving took the model to the CPU, and with it the tensors that what computes shares with it.
         job.device = torch.device(job.recipe.training.device or "cpu")
         job.pretrained.module.to(job.device)
-        missing = collect(context)
-        spent = time.perf_counter() - began
-        write_json(job.folder / "evidence" / COLLECTED, {"seconds": spent, "missing": missing})
-        rushed = [name for name, why in missing.items() if why == NO_TIME]
-        if rushed:
-            left_out = ", ".join(rushed)
-            job.progress.note(
-                f"left out of the report of so short a run: {left_out}. All: {_report_again(Run(job.folder))}"
-            )
+        _collect(context)
         job.progress.stage("writing the report")
         _write(Run(job.folder))
+
+
+def _seconds_to_tell(recipe: Recipe, seconds: float) -> float:
+    """What evidence may take of a run of so many seconds."""
+    from unfreeze.evidence._context import LEAST_SECONDS, WRITING_SECONDS
+
+    share = recipe.evaluation.evidence_share
+    return max(share * seconds, LEAST_SECONDS if share else 0.0) - WRITING_SECONDS
+
+
+def _collect(context: Context) -> None:
+    """Collect evidence, and say what there was no time for."""
+    from unfreeze.evidence._collect import COLLECTED, NO_TIME, collect
+
+    began, run = time.perf_counter(), Run(context.folder)
+    missing = collect(context)
+    spent = time.perf_counter() - began
+    write_json(context.folder / "evidence" / COLLECTED, {"seconds": spent, "missing": missing})
+    rushed = ", ".join(name for name, why in missing.items() if why == NO_TIME)
+    if rushed and context.recipe.evaluation.evidence_share:
+        how = f"a share of {context.recipe.evaluation.evidence_share:g} of the run's time (evaluation.evidence_share)"
+        context.job.progress.note(
+            f"left out of the report, which has {how}: {rushed}. All of it: {how_to_collect(run)}"
+        )
 
 
 @contextmanager
@@ -665,13 +692,6 @@ def _only_telling(what: str, run: Run, progress: Progress, again: Callable[[Run]
         progress.note(f"{what} was not finished; the run is. Make it with: {again(run)}")
     except FAILURES as error:
         progress.note(f"{what} could not be made ({error}); the run is finished")
-
-
-def _report_again(run: Run) -> str:
-    """How a run's evidence and report are made, all of it."""
-    if run.recipe.data.path is None:
-        return f"unfreeze.write_report({str(run.path)!r}, again=True, data=…)"
-    return f"unfreeze report {shlex.quote(str(run.path))} --again"
 
 
 def _resume_again(run: Run) -> str:
@@ -689,8 +709,8 @@ def _tell_what_is_missing(run: Run, data: object | None, progress: Progress) -> 
         progress.note(f"what tells about it is not finished, and its data were passed in Python: {_resume_again(run)}")
         return
     if page:
-        with _only_telling("the report", run, progress, _report_again):
-            _collect_again(run, data, progress, evaluation.evidence_share * run.result["seconds"])
+        with _only_telling("the report", run, progress, how_to_collect):
+            _collect_again(run, data, progress, _seconds_to_tell(run.recipe, run.result["seconds"]))
             _write(Run(run.path))
     _beside_scratch(run, data, progress)
 
@@ -790,7 +810,6 @@ def _write(run: Run) -> Path:
 
 
 def _collect_again(run: Run, data: object | None, progress: Progress, seconds: float = float("inf")) -> None:
-    from unfreeze.evidence._collect import COLLECTED, collect
     from unfreeze.evidence._context import Context
 
     if "merged" in run.result:
@@ -814,10 +833,7 @@ def _collect_again(run: Run, data: object | None, progress: Progress, seconds: f
                 score(job, feed, keep=keeper.keep)
             kept[split] = keeper.kept()
     name = "" if run.recipe.method.name is None else parse_method(run.recipe.method.name)[0]
-    began = time.perf_counter()
-    missing = collect(Context(job, test, run.result, kept, name, seconds=seconds))
-    spent = time.perf_counter() - began
-    write_json(run.path / "evidence" / COLLECTED, {"seconds": spent, "missing": missing})
+    _collect(Context(job, test, run.result, kept, name, seconds=seconds))
 
 
 def _how_to_continue(made: Plan, folder: Path, further: list[str]) -> str:

@@ -439,6 +439,19 @@ def _said(folder: Path) -> Iterator[None]:
         raise RunError(f"The output folder {str(folder)!r} is no name for a folder ({error}).") from None
 
 
+def missing_of(run: Run) -> dict[str, str]:
+    """By kind of evidence, why it was not collected."""
+    found: dict[str, str] = (run.evidence.get("collected") or {}).get("missing") or {}
+    return found
+
+
+def how_to_collect(run: Run) -> str:
+    """How all evidence of a run is collected and its report made: a command, or a call where data came from Python."""
+    if run.recipe.data.path is None:
+        return f"unfreeze.write_report({str(run.path)!r}, again=True, data=…)"
+    return f"unfreeze report {shlex.quote(str(run.path))} --again"
+
+
 def _plain(stem: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", stem.lower()).strip("-.")[:80] or "run"
 

@@ -83,6 +83,7 @@ class FakeRun:
     result: dict[str, Any]
     sweep: dict[str, Any] = field(default_factory=lambda: SWEEP)
     recipe: Recipe = field(default_factory=lambda: Recipe(data=DataRecipe(path="data.csv")))
+    evidence: dict[str, Any] = field(default_factory=lambda: {"collected": {"missing": {f"probe {EVIL}": "no time"}}})
 
     def predict_all(self, source: Any, **options: Any) -> tuple[list[dict[str, Any]], tuple[Quarantined, ...]]:
         rows = [{"origin": f"{source}, row {row}", "prediction": EVIL, "probabilities": {EVIL: 0.75, "b": 0.25}}

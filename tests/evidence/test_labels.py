@@ -20,6 +20,7 @@ from PIL import Image
 from planted import planted
 from small import fit_images, fit_text, pictures
 
+from unfreeze.evidence import labels
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._label_errors import (
     confident_share,
@@ -224,9 +225,10 @@ def test_training_rows_are_not_judged_by_what_learned_them(
     assert not torch.allclose(seen[0][:20], trained, atol=1e-2)
 
 
-def test_without_time_only_what_costs_nothing_is_told(
-    home: Path, home_with_table: tuple[Path, set[str]], tmp_path: Path
+def test_without_time_only_rows_held_back_are_judged(
+    home: Path, home_with_table: tuple[Path, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(labels, "LOADING", -1e9)
     with only("labels"):
         options = {**ASKED, "evaluation__evidence_share": 0.0}
         run = fit_text(home, tmp_path / "run", data=home_with_table[0], epochs=1, method="full", **options)

@@ -247,11 +247,13 @@ def test_labels_cannot_write_markup_into_the_card(home: Path, tmp_path: Path) ->
 
 
 def test_the_report_is_made_again_with_evidence_collected_anew(run: Run) -> None:
-    before = dict(run.evidence["probe"]["figures"]["accuracy"])
+    before, replayed = dict(run.evidence["probe"]["figures"]["accuracy"]), run.evidence["cost"]["replay"]
     (run.path / "evidence" / "probe.json").unlink()
     path = unfreeze.write_report(run.path, again=True)
     assert path == run.path / "report.html"
     assert unfreeze.load(run.path).evidence["probe"]["figures"]["accuracy"] == before
+    again = unfreeze.load(run.path).evidence["cost"]["replay"]
+    assert (again["flops_saved"], again["flops_done"]) == (replayed["flops_saved"], replayed["flops_done"])
 
 
 def test_training_from_scratch_is_told_beside(home: Path, tmp_path: Path) -> None:

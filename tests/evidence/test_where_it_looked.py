@@ -19,6 +19,7 @@ from torch import Tensor
 
 from unfreeze.evidence import attention
 from unfreeze.evidence._context import Context
+from unfreeze.evidence._evidence import NoTimeLeft
 
 
 @pytest.fixture(scope="module")
@@ -142,10 +143,19 @@ def test_the_model_is_left_as_it_was(kind: str, request: pytest.FixtureRequest) 
     assert not any(child._forward_hooks or child._forward_pre_hooks for child in module.modules())
 
 
-def test_where_time_is_up_two_rows_are_looked_at(
+def test_where_time_is_up_nothing_is_begun(
     texts: tuple[dict[str, Any], Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(texts[1], "seconds", 0.0)
+    with pytest.raises(NoTimeLeft):
+        attention.collect(texts[1])
+
+
+def test_where_time_is_up_meanwhile_two_rows_are_looked_at(
+    texts: tuple[dict[str, Any], Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts[1], "seconds", 0.0)
+    monkeypatch.setattr(attention, "PASSES", {"image": 0, "text": 0})
     found = attention.collect(texts[1])
     assert found is not None
     assert len(found["examples"]) == attention.AT_LEAST

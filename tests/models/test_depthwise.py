@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unfreeze.models import depthwise
 from unfreeze.models.depthwise import FastDepthwise, FastDepthwiseSame, convolve_fast
 from unfreeze.models.tiny_cnn import timm  # noqa: F401  (before timm.layers)
 
@@ -39,6 +40,19 @@ def test_gradients_are_the_plain_layers(window: int, stride: int, padding: int, 
     for mine, theirs in zip(gradients(fast, image), expected, strict=True):
         assert mine.dtype == torch.bfloat16
         assert float((mine.float() - theirs).abs().max() / theirs.abs().max()) < ROUNDED
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_in_parts_gradients_are_those_of_the_whole(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layer = nn.Sequential(nn.Conv2d(6, 6, 3, 2, 1, groups=6)).to(torch.bfloat16).to(memory_format=torch.channels_last)
+    convolve_fast(layer)
+    batch = torch.randn(4, 6, 19, 17).bfloat16().contiguous(memory_format=torch.channels_last)
+    whole = gradients(layer, batch)
+    layer.zero_grad()
+    monkeypatch.setattr(depthwise, "NEAR", images * 4 * batch[0].numel())
+    for mine, theirs in zip(gradients(layer, batch), whole, strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def test_it_pads_as_tensorflow_does() -> None:

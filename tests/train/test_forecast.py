@@ -9,7 +9,7 @@ import pytest
 from small import sentences
 
 import unfreeze
-from unfreeze.train.forecast import LIBRARIES, Moment
+from unfreeze.train.forecast import KEPT, LIBRARIES, Moment
 
 
 def moments(home: Path, data: Any, **options: Any) -> dict[str, Moment]:
@@ -38,3 +38,11 @@ def test_evidence_is_a_moment_of_its_own_where_there_is_a_report(home: Path) -> 
     assert told.parts["libraries"] == LIBRARIES
     assert told.parts["model before"] >= told.parts["weights"]
     assert "collecting evidence" not in moments(home, rows, evaluation__report=False)
+
+
+def test_what_the_allocator_keeps_is_counted_unless_it_is_returned(home: Path) -> None:
+    kept = moments(home, sentences(44))["an update"].parts
+    tensors = sum(size for part, size in kept.items() if part not in ("process", "kept by the allocator"))
+    assert kept["kept by the allocator"] == int(KEPT * tensors)
+    returned = moments(home, sentences(44), return_memory=True)["an update"].parts
+    assert "kept by the allocator" not in returned

@@ -17,6 +17,7 @@ def next(run: RUN, json: JSON = False) -> None:
     """Say what to do next, in order of what it may gain, with the evidence in the run and the command to type."""
     from unfreeze import api
     from unfreeze.advice import advise
+    from unfreeze.run import how_to_collect, missing_of
 
     with only_document(json):
         opened = api.load(run)
@@ -38,6 +39,9 @@ def next(run: RUN, json: JSON = False) -> None:
         return
     if not found:
         show(words("Nothing in this run speaks for a particular next step."))
+    unseen = missing_of(opened)
+    if unseen:
+        show(words(f"Not looked at: {', '.join(unseen)}. To collect all evidence: {how_to_collect(opened)}"))
     for number, advice in enumerate(found, 1):
         show(words(f"{number}. {advice.what}", "bold"), words(f"   {advice.why}."))
         command = advice.command(opened)

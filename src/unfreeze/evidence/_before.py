@@ -14,6 +14,7 @@ from torch import Tensor
 from unfreeze.evaluation.kept import keeping
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._features import computing, head_features
+from unfreeze.evidence._reading import TRIED, outputs_and_features
 from unfreeze.models.load import load_pretrained
 from unfreeze.models.pretrained import Pretrained
 from unfreeze.stack.working import Working
@@ -77,27 +78,34 @@ def untouched(context: Context) -> Pretrained:
 
 def readable(context: Context, split: str, share: float) -> float:
     """Rows of a split whose features before training can be had in a share of the time left, by what scoring took."""
-    row = seconds_of_a_row(context)
-    if _kept(context, split) or not row:
+    if kept_anyway(context, split):
         return math.inf
     reading = context.shared.get("features before", {}).get(split)
     loading = 0.0 if "working before" in context.shared else LOADING
-    return share * max(0.0, context.time_left() - loading) / row + (reading.done if reading else 0)
+    rows = share * max(0.0, context.time_left() - loading) / seconds_of_a_row(context)
+    return rows + (reading.done if reading else 0)
 
 
-def rows_in_time(context: Context, passes: int, loads: int = 1) -> float:
-    """Rows that can be read so often in the time left, with so many models loaded before, by what scoring took."""
-    row = seconds_of_a_row(context)
-    return max(0.0, context.time_left() - loads * LOADING) / (passes * row) if row else math.inf
+def rows_in_time(context: Context, passes: int, loads: int = 0) -> float:
+    """Rows that can be read so often in the time left, with so many models loaded before."""
+    return max(0.0, context.time_left() - loads * LOADING) / (passes * seconds_of_a_row(context))
 
 
 def seconds_of_a_row(context: Context) -> float:
-    """What reading a test row has taken; 0 where none was read."""
+    """What reading a test row has taken; without a test split, what reading some training rows takes."""
     scored = (context.result.get("cost") or {}).get("scored")
-    return float(scored["seconds"] / scored["rows"]) if scored else 0.0
+    if scored and scored["seconds"]:
+        return float(scored["seconds"] / scored["rows"])
+    if "seconds of a row" not in context.shared:
+        inputs = context.feeds["train"].examples.inputs
+        some = [inputs[row] for row in range(min(TRIED, len(inputs)))]
+        began = time.monotonic()
+        outputs_and_features(context, some)
+        context.shared["seconds of a row"] = max(1e-9, time.monotonic() - began) / len(some)
+    return float(context.shared["seconds of a row"])
 
 
-def _kept(context: Context, split: str) -> bool:
+def kept_anyway(context: Context, split: str) -> bool:
     """Whether the run's own features are those before training, and were kept."""
     return only_the_head_learned(context) and (
         split in context.kept or (split == "train" and context.replayed is not None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from unfreeze.collector import paused
 from unfreeze.errors import UserError
 from unfreeze.evidence import EVIDENCE
 from unfreeze.evidence._context import Context
@@ -12,7 +11,7 @@ from unfreeze.evidence._evidence import NoTimeLeft
 from unfreeze.train.files import finite, write_json
 
 FOLDER, COLLECTED = "evidence", "collected.json"
-NO_TIME = "no time was left for it: `unfreeze report RUN --again` collects it"
+NO_TIME = "no time was left for it"
 
 
 def collect(context: Context, only: Collection[str] | None = None) -> dict[str, str]:
@@ -39,10 +38,10 @@ def collect(context: Context, only: Collection[str] | None = None) -> dict[str, 
         try:
             if kind.costly and context.time_left() <= 0:
                 raise NoTimeLeft
-            with paused():  # libraries are loaded
-                found = kind.collect(context)
+            found = kind.collect(context)
         except NoTimeLeft:
-            missing[name] = NO_TIME
+            if not (folder / f"{name}.json").exists():  # from an attempt that was interrupted
+                missing[name] = NO_TIME
             continue
         except (UserError, RuntimeError, ValueError, ArithmeticError, LookupError, OSError, TypeError) as error:
             # The run itself is proven and saved: a failure here is said, and takes nothing away.

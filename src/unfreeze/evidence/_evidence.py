@@ -35,7 +35,7 @@ class Evidence:
         It runs the model again. Such evidence is given a share of the run's own time (`context.seconds`) and is told
         about in the report when it was cut short or left out.
     timed : bool
-        It is collected whatever time there is, and a part of it runs the model again as far as its share goes.
+        It is begun whatever time there is, and a part of it runs the model again as far as its share goes.
     """
 
     card: Card

@@ -41,8 +41,8 @@ SIDE = 112
 LEAST = 5
 """Pieces that a text needs for the check."""
 
-PASSES = 200
-"""Rows, about, that are read for the least number of maps: each row is read with many parts left out."""
+PASSES = {"image": 20, "text": 200}
+"""Rows, about, that are read for the least number of maps: a text is read with each of many parts left out."""
 
 RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float64)
 """From not at all to most: light is more, to every kind of eye (after matplotlib's viridis)."""
@@ -53,7 +53,7 @@ def collect(context: Context) -> dict[str, Any] | None:
     split = context.judged
     if not split:
         return None
-    if rows_in_time(context, passes=1, loads=0) < PASSES:
+    if rows_in_time(context, passes=1) < PASSES[context.manifest.modality]:
         raise NoTimeLeft
     rows, mistakes = chosen(context, split)
     look = _pictures if context.manifest.modality == "image" else _texts

@@ -49,18 +49,14 @@ def collect(context: Context) -> dict[str, Any] | None:
     below = [name for name in context.job.learned if name != context.stack.names[-1]]
     if not below:
         return {"unchanged": True}
-    if began_at_random(context):
+    if began_at_random(context) or context.pretrained.provenance.source == "random":
         return None
-    most = ROWS if context.recipe.evaluation.source else int(min(ROWS, rows_in_time(context, passes=2)))
-    if most < LEAST:
-        raise NoTimeLeft
-    if context.before.provenance.source == "random":
-        return None
+    reference, why = _reference(context)
+    most = ROWS if reference is not None else _affordable(context)
     found: dict[str, Any] = {
         "unchanged": False,
         "removable": all(context.stack.group(name).beside for name in below) and _inserted(context),
     }
-    reference, why = _reference(context)
     if reference is not None:
         on, examples = "source", reference.held
     else:
@@ -78,6 +74,21 @@ def collect(context: Context) -> dict[str, Any] | None:
     else:
         found["why_no_retention"] = why or (reference.unlabelled if reference is not None else "")
     return found
+
+
+def _affordable(context: Context) -> int:
+    """Rows that can be read before and after training, where nobody asked for them.
+
+    Raises
+    ------
+    NoTimeLeft
+        If they are too few to say anything.
+    """
+    loads = ("before" not in vars(context)) + bool(context.pretrained.additions and "untouched" not in context.shared)
+    rows = min(ROWS, rows_in_time(context, 2, loads))
+    if rows < min(LEAST, len(context.feeds["train"])):
+        raise NoTimeLeft
+    return int(rows)
 
 
 def drift(before: Tensor, after: Tensor, resamples: int, seed: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unfreeze.evidence._before import began_at_random, features_before, only_the_head_learned
+from unfreeze.evidence._before import began_at_random, features_before, only_the_head_learned, readable
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence
 from unfreeze.evidence._gaps import (
@@ -200,6 +200,8 @@ def _before(context: Context, split: str, positive: int | None) -> tuple[Array, 
         return "only the head learned: the features are those of the pre-trained model, before and after"
     if began_at_random(context):
         return "the model began at random weights: there was no pre-trained model"
+    if min(readable(context, name, SHARE) for name in ("train", split)) < LEAST_PROBED:
+        return "no time was left to read enough rows with the model before training"
     seconds = SHARE * context.time_left()
     train, known = features_before(context, "train", PROBED["train"], seconds)
     judged, asked = features_before(context, split, PROBED["judged"], max(0.0, SHARE * context.time_left()))

@@ -22,7 +22,7 @@ from unfreeze.evidence._before import began_at_random, features_before, readable
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence, NoTimeLeft
 from unfreeze.evidence._label_errors import Judged, judge_classes, judge_labels, judge_numbers, share_of_errors
-from unfreeze.evidence._linear import out_of_fold, seconds_to_fit
+from unfreeze.evidence._linear import LOGISTIC, out_of_fold, seconds_to_fit
 from unfreeze.evidence.mistakes import shown_input, varied
 from unfreeze.registry import Card
 from unfreeze.train.files import write_bytes
@@ -124,7 +124,8 @@ def _train(context: Context) -> Part | str:
     if len(chosen) < LEAST:
         return "too few rows could be read in the time that was left"
     width = context.task.outputs(context.manifest)
-    if seconds_to_fit(len(features), features.shape[1], width, FOLDS) > SHARE * context.time_left():
+    together = context.manifest.task == "classification" and len(features) * width <= LOGISTIC
+    if together and seconds_to_fit(len(features), features.shape[1], width, FOLDS) > SHARE * context.time_left():
         return "there was too little time left to fit their judges"
     outputs = out_of_fold(context.manifest.task, features, targets, width, FOLDS, context.recipe.seed)
     return Part([("train", int(row)) for row in chosen], outputs, targets)
@@ -244,7 +245,8 @@ EVIDENCE = Evidence(
     card=Card(
         what="rows whose label is probably wrong, by a model that has not learned from them, as a table for review",
         when="always; above all where labels come from crowds, rules or several hands",
-        cost="held back rows: nothing; training rows: up to 20,000 are read by the model before training",
+        cost="held back rows: a second, in which cleanlab loads; training rows: up to 20,000 are read by the model "
+        "before training",
         evidence="of suspects on ten well-known test sets people confirmed half (Northcutt et al. 2021, "
         "arXiv:2103.14749); hard but rightly labelled rows are among them, so that a person has to look",
         source="confident learning: Northcutt, Jiang and Chuang 2021, arXiv:1911.00068 (cleanlab)",

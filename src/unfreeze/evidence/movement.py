@@ -36,11 +36,12 @@ FEW = 64
 
 def collect(context: Context) -> dict[str, Any] | None:
     """Weights against those that were loaded, and features of validation rows before and after."""
+    split = "validation" if "validation" in context.feeds else context.judged or "train"
     passes = 1 if only_the_head_learned(context) else 2
-    if rows_in_time(context, passes, loads=2) < FEW:  # weights are compared in about the time in which they are loaded
+    loads = 2 - ("before" in vars(context))  # weights are compared in about the time in which they are loaded
+    if rows_in_time(context, passes, loads) < min(FEW, len(context.feeds[split])):
         raise NoTimeLeft
     groups = changes(context.before.stack(), context.stack, context.job.learned)
-    split = "validation" if "validation" in context.feeds else context.judged or "train"
     rows = sampled(len(context.feeds[split]), _affordable(context, split, passes), context.recipe.seed)
     was, now = _geometries(context, split, rows)
     for group in groups:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unfreeze.evaluation.intervals import with_intervals
 from unfreeze.evaluation.paired import chance_of_gain
-from unfreeze.evidence._before import began_at_random, features_before, load_before, readable
+from unfreeze.evidence._before import began_at_random, features_before, kept_anyway, load_before, readable
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence, NoTimeLeft
 from unfreeze.evidence._linear import LOGISTIC, STRENGTH, linear_outputs, logistic_outputs, seconds_to_fit
@@ -58,14 +58,18 @@ def collect(context: Context) -> dict[str, Any] | None:
     judged = context.judged
     if not judged or began_at_random(context):
         return None
-    enough = min(len(context.feeds["train"]), ENOUGH * context.task.outputs(context.manifest))
+    known = min(len(context.feeds["train"]), MOST_ROWS["train"])
+    if known < LEAST:
+        return None
+    enough = min(known, max(LEAST, ENOUGH * context.task.outputs(context.manifest)))
     if readable(context, "train", TIME["train"]) < enough:
         raise NoTimeLeft
-    load_before(context)  # ahead of the clock that readings look at
+    if not all(kept_anyway(context, split) for split in MOST_ROWS if split in context.feeds):
+        load_before(context)  # ahead of the clock that readings look at
     parts: dict[str, Part] = {name: _part(context, name) for name in MOST_ROWS if name in context.feeds}
     train, held = parts["train"], parts.get("validation") if "test" in parts else None
     if len(train.rows) < LEAST or not parts[judged].rows:
-        return None
+        raise NoTimeLeft
     probes = _probes(context, train, {name: part for name, part in parts.items() if part is not train and part.rows})
     best = _best(context, probes, held if held is not None and held.rows else None)
     figures = {"probe": best.answers[judged], "run": context.outputs(judged)[torch.tensor(parts[judged].rows)]}
@@ -98,10 +102,11 @@ def _probes(context: Context, train: Part, asked: dict[str, Part]) -> list[Probe
     task, width, whole = context.manifest.task, context.task.outputs(context.manifest), len(train.rows)
     together = task == "classification" and whole * width <= LOGISTIC
     usual = [(whole, STRENGTH)]
-    usual += [(int(part * whole), STRENGTH) for part in PARTS_OF_ROWS if part * whole >= LEAST]
+    parts = [(int(part * whole), STRENGTH) for part in PARTS_OF_ROWS if part * whole >= LEAST]
     others = [(whole, strength) for strength in STRENGTHS if together]
-    seconds = seconds_to_fit(whole, train.features.shape[1], width, len(usual) + len(others))
-    kinds = [*usual, *(others if seconds <= context.time_left() else ())]
+    wishes = [[*usual, *others, *parts], [*usual, *parts], usual]
+    took = [seconds_to_fit(whole, train.features.shape[1], width, len(kinds)) if together else 0.0 for kinds in wishes]
+    kinds = next((kinds for kinds, seconds in zip(wishes, took, strict=True) if seconds <= context.time_left()), usual)
     features = torch.cat([part.features for part in asked.values()])
     if together:
         fitted = torch.arange(whole) < torch.tensor([rows for rows, _ in kinds])[:, None]

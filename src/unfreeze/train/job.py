@@ -47,7 +47,7 @@ class Job:
     """A run about to be trained. `recipe` is resolved: no field that training reads is None.
 
     `stack` is the master, which is trained, checked and saved; `working` computes for it. `played` tells of each phase
-    that was begun here; None: its frozen layers were computed plainly, if it had any.
+    that was begun here; None: its frozen layers were computed plainly, if it had any. `resumed`: another process began.
     """
 
     recipe: Recipe
@@ -68,6 +68,7 @@ class Job:
     row_weights: Sequence[float] | None = None
     notes: list[str] = field(default_factory=list)
     played: dict[int, Played | None] = field(default_factory=dict)
+    resumed: bool = False
 
     @property
     def batch_size(self) -> int:

@@ -356,6 +356,7 @@ class Training:
         if found is None:
             return
         checkpoint, complaints = found
+        self.job.resumed = True
         for complaint in complaints:
             self.job.note(complaint)
         tensors, values = checkpoint.tensors, checkpoint.values

@@ -20,7 +20,7 @@ from unfreeze.report.html import (
     table,
 )
 from unfreeze.report.words import typed
-from unfreeze.run import RECIPE, SOUP, Run
+from unfreeze.run import RECIPE, SOUP, Run, how_to_collect, missing_of
 
 SHORT = 16
 """Digits of a hash that are shown in tables."""
@@ -101,11 +101,14 @@ def _notes(run: Run) -> Html | None:
 
 def _missing(run: Run) -> Html | None:
     """Evidence that was not collected, with the reason of each."""
-    missing = (run.evidence.get("collected") or {}).get("missing") or {}
+    missing = missing_of(run)
     if not missing:
         return None
     lines = [join([element("strong", name.replace("-", " ")), f": {reason}"]) for name, reason in missing.items()]
-    return join([heading("What this report lacks"), listing(lines)])
+    parts = [heading("What this report lacks"), listing(lines)]
+    if not run.result.get("merged"):
+        parts.append(paragraph("To collect all of it: ", code(how_to_collect(run))))
+    return join(parts)
 
 
 def _recipe(run: Run) -> Html:
