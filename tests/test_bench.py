@@ -18,6 +18,8 @@ sys.path.insert(0, str(BENCHMARKS))
 from bench import data, drawing, jobs, judge, machine, measure, page, run  # noqa: E402
 from bench.sides import OURS, SIDES  # noqa: E402
 
+from unfreeze.stack.shelf import cache_folder  # noqa: E402
+
 
 def record(side: str = "unfreeze", seed: int = 0, job: str = "1", **changes: Any) -> dict[str, Any]:
     """A run as the results hold it."""
@@ -167,6 +169,17 @@ def test_a_process_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     assert took.timed_out
     assert took.returncode < 0
     assert took.seconds < 30
+
+
+def test_each_run_computes_its_own_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What replay has written where the runs' cache is."""
+    monkeypatch.setattr(run, "CACHE", tmp_path)
+    monkeypatch.setenv("UNFREEZE_CACHE", run.environment()["UNFREEZE_CACHE"])
+    (cache_folder() / "a key").mkdir(parents=True)
+    (cache_folder() / "a key" / "features").write_bytes(b"kept")
+    (tmp_path / "machine.json").write_text("{}")
+    run.forget_features()
+    assert [path.name for path in cache_folder().iterdir()] == ["machine.json"]
 
 
 def test_sides_take_turns() -> None:

@@ -97,7 +97,7 @@ def one_run(job: Job, side: str, seed: int, wish: Wish, place: str, machine: dic
 def in_process(module: str, spec: dict[str, Any], folder: Path) -> tuple[dict[str, Any], Measured]:
     """`python -m module SPEC OUT` in a process of its own; what it wrote to OUT, or what went wrong."""
     given, out, log = folder / "spec.json", folder / "out.json", folder / "log"
-    shutil.rmtree(CACHE / "features", ignore_errors=True)  # each run computes its own
+    forget_features()
     given.write_text(json.dumps(spec))
     took = measure([sys.executable, "-m", module, str(given), str(out)], env=environment(), log=log, timeout=TIMEOUT)
     if out.exists() and took.returncode == 0:
@@ -105,6 +105,12 @@ def in_process(module: str, spec: dict[str, Any], folder: Path) -> tuple[dict[st
     reason = f"longer than {TIMEOUT:g} s" if took.timed_out else f"ended with {took.returncode}"
     last = " / ".join(log.read_text(errors="replace").strip().splitlines()[-LAST_LINES:])
     return {"status": "failed", "error": f"{reason}: {last}"[:400]}, took
+
+
+def forget_features() -> None:
+    """Each run computes its own; what was measured of the machine stays."""
+    for folder in CACHE.glob("*/"):
+        shutil.rmtree(folder)
 
 
 def environment() -> dict[str, str]:
