@@ -172,7 +172,7 @@ def _replayed(job: Job, done: Sequence[tuple[int, int]]) -> tuple[float, float]:
     """Arithmetic of frozen layers that was not done again, and that which was done."""
     train, held = len(job.train), len(job.validation) if job.validation else 0
     begun = {index for index, (updates, _) in enumerate(done) if updates}
-    played = job.played if not job.resumed and begun <= job.played.keys() else _expected(job)
+    played = job.played if begun <= job.played.keys() else _expected(job)
     saved, once = 0.0, 0.0
     for index in sorted(begun):
         each, (updates, passes) = played[index], done[index]

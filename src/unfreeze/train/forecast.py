@@ -42,12 +42,9 @@ GATE_ROWS = 16
 LIBRARIES = 150_000_000
 """Bytes of what evidence imports: cleanlab, scikit-learn, pandas. Measured: 146 MB."""
 
-KEPT = 0.15
+KEPT = 0.05
 """Of all tensors of a moment: what the C library keeps of memory that was freed before, on a CPU where it is not told
-to return it. With `CODE`, forecasts are within 20 % of what is measured (benchmarks/forecasts.py)."""
-
-CODE = 60_000_000
-"""Bytes of code that is loaded after planning, and of what the kernels prepare for it."""
+to return it. Chosen so that forecasts are near what is measured (benchmarks/forecasts.py)."""
 
 EPOCHS_LOOKED_AT = 5
 """Of each phase, for the lengths that its batches will have; then most have been seen."""
@@ -170,7 +167,7 @@ class Needs:
         tensors |= {part.replace("_", " "): size for part, size in parts.items()}
         on_cpu = self.job.device.type == "cpu"
         kept = int(KEPT * sum(tensors.values())) if on_cpu and not setting.return_memory else 0
-        named = {"process": self.process + (CODE if on_cpu else 0), **tensors, "kept by the allocator": kept}
+        named = {"process": self.process, **tensors, "kept by the allocator": kept}
         named = {part: size for part, size in named.items() if size}
         return Moment(name, sum(named.values()), named)
 

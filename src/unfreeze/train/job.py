@@ -36,7 +36,10 @@ def reseed(device: torch.device, seed: int) -> None:
 
 @dataclass(frozen=True)
 class Played:
-    """What replay did in a phase: operations of a row below the frontier, and for how many rows they were done."""
+    """What replay did in a phase: operations of a row below the frontier, and for how many rows they were done.
+
+    Features that another run has left count as computed: a run's figures do not depend on what ran before.
+    """
 
     flops: float
     rows: float
@@ -47,7 +50,7 @@ class Job:
     """A run about to be trained. `recipe` is resolved: no field that training reads is None.
 
     `stack` is the master, which is trained, checked and saved; `working` computes for it. `played` tells of each phase
-    that was begun here; None: its frozen layers were computed plainly, if it had any. `resumed`: another process began.
+    that was begun here; None: its frozen layers were computed plainly, if it had any. `computed` are keys of features.
     """
 
     recipe: Recipe
@@ -68,7 +71,7 @@ class Job:
     row_weights: Sequence[float] | None = None
     notes: list[str] = field(default_factory=list)
     played: dict[int, Played | None] = field(default_factory=dict)
-    resumed: bool = False
+    computed: set[str] = field(default_factory=set)
 
     @property
     def batch_size(self) -> int:

@@ -356,7 +356,6 @@ class Training:
         if found is None:
             return
         checkpoint, complaints = found
-        self.job.resumed = True
         for complaint in complaints:
             self.job.note(complaint)
         tensors, values = checkpoint.tensors, checkpoint.values

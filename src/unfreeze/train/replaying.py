@@ -88,9 +88,10 @@ def replay_phase(job: Job, index: int) -> dict[int, Replayed]:
     job.played[index] = None
     try:
         levels = chosen_levels(job, index)
-        rows = sum(views * len(feed) for split, feed, views in _feeds(job) if not _kept(levels[0], split))
         found = _replay(job, levels)
-        job.played[index] = Played(levels[0].flops, rows)
+        computed = 0 if levels[0].key in job.computed else sum(views * len(feed) for _, feed, views in _feeds(job))
+        job.played[index] = Played(levels[0].flops, computed)
+        job.computed |= {level.key for level in levels}
         return found
     except (NotReplayable, NoRoom) as problem:
         if frontier(job.stack.names, phase.learn) > 0:
@@ -243,11 +244,7 @@ def _feeds(job: Job) -> list[tuple[str, Feed, int]]:
 
 
 def _there(job: Job, level: Level) -> bool:
-    return all(_kept(level, split) for split, _, _ in _feeds(job))
-
-
-def _kept(level: Level, split: str) -> bool:
-    return PROCESS_CACHE.find(f"{level.key}/{split}") is not None
+    return all(PROCESS_CACHE.find(f"{level.key}/{split}") is not None for split, _, _ in _feeds(job))
 
 
 def _replay(job: Job, levels: Sequence[Level]) -> dict[int, Replayed]:
