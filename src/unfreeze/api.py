@@ -679,7 +679,7 @@ def _collect(context: Context) -> None:
     if rushed and context.recipe.evaluation.evidence_share:
         how = f"a share of {context.recipe.evaluation.evidence_share:g} of the run's time (evaluation.evidence_share)"
         context.job.progress.note(
-            f"left out of the report, which has {how}: {rushed}. All of it: {how_to_collect(run)}"
+            f"left out of the report, which has {how}: {rushed}. All of it, however long it takes: {how_to_collect(run)}"
         )
 
 

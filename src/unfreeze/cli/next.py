@@ -41,7 +41,9 @@ def next(run: RUN, json: JSON = False) -> None:
         show(words("Nothing in this run speaks for a particular next step."))
     unseen = missing_of(opened)
     if unseen:
-        show(words(f"Not looked at: {', '.join(unseen)}. To collect all evidence: {how_to_collect(opened)}"))
+        show(
+            words(f"Not looked at: {', '.join(unseen)}. All evidence, however long it takes: {how_to_collect(opened)}")
+        )
     for number, advice in enumerate(found, 1):
         show(words(f"{number}. {advice.what}", "bold"), words(f"   {advice.why}."))
         command = advice.command(opened)

@@ -107,7 +107,7 @@ def _missing(run: Run) -> Html | None:
     lines = [join([element("strong", name.replace("-", " ")), f": {reason}"]) for name, reason in missing.items()]
     parts = [heading("What this report lacks"), listing(lines)]
     if not run.result.get("merged"):
-        parts.append(paragraph("To collect all of it: ", code(how_to_collect(run))))
+        parts.append(paragraph("To collect all of it, however long it takes: ", code(how_to_collect(run))))
     return join(parts)
 
 
