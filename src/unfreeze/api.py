@@ -678,9 +678,8 @@ def _collect(context: Context) -> None:
     rushed = ", ".join(name for name, why in missing.items() if why == NO_TIME)
     if rushed and context.recipe.evaluation.evidence_share:
         how = f"a share of {context.recipe.evaluation.evidence_share:g} of the run's time (evaluation.evidence_share)"
-        context.job.progress.note(
-            f"left out of the report, which has {how}: {rushed}. All of it, however long it takes: {how_to_collect(run)}"
-        )
+        again = f"All of it, however long it takes: {how_to_collect(run)}"
+        context.job.progress.note(f"left out of the report, which has {how}: {rushed}. {again}")
 
 
 @contextmanager
