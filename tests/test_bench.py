@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from unfreeze.stack.shelf import cache_folder
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 from bench import data, drawing, jobs, judge, machine, measure, page, run  # noqa: E402
 from bench.sides import OURS, SIDES  # noqa: E402
-
-from unfreeze.stack.shelf import cache_folder  # noqa: E402
 
 
 def record(side: str = "unfreeze", seed: int = 0, job: str = "1", **changes: Any) -> dict[str, Any]:

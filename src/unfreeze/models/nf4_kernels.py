@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 
 import torch
@@ -43,7 +44,7 @@ def load_bitsandbytes() -> bool:
         return False
     try:
         with _nothing_from_a_hub():
-            import bitsandbytes  # noqa: F401
+            import_module("bitsandbytes")
     except (ImportError, OSError, RuntimeError, AttributeError):
         return False
     return True
