@@ -292,14 +292,18 @@ def _where(measured: Sequence[tuple[Job, Mapping[str, list[Record]]]]) -> str:
     if not names:
         return ""
     heads = " | ".join(name.replace("|", " ") for name in names)
-    said = "Median seconds by stage, and the report's beside those of the whole process without it."
-    lines_ = ["### Where unfreeze's time goes", "", said, "", f"| job | {heads} | report beside the rest |"]
-    lines_.append("|---" * (len(names) + 2) + "|")
+    said = (
+        "Median seconds by stage, the report's beside those of the whole process without it, and the kinds of evidence "
+        "that a report lacks for want of time (in any of the runs)."
+    )
+    lines_ = ["### Where unfreeze's time goes", "", said, "", f"| job | {heads} | report beside the rest | it lacks |"]
+    lines_.append("|---" * (len(names) + 3) + "|")
     for job, records in runs:
         if records[0]["parts"]:
             cells = [f"{statistics.median(record['parts'].get(name, 0.0) for record in records):.2f}" for name in names]
             share = statistics.median(_share_of_report(record) for record in records)
-            lines_.append(f"| {job.key}. {job.title} | " + " | ".join([*cells, f"{share:.1%}"]) + " |")
+            lacks = ", ".join(sorted({kind for record in records for kind in record.get("left_out", ["?"])}))
+            lines_.append(f"| {job.key}. {job.title} | " + " | ".join([*cells, f"{share:.1%}", lacks]) + " |")
     return "\n".join(lines_)
 
 

@@ -60,6 +60,8 @@ class Told:
         Highest rates of the pre-trained layers and of the head; None where that is not how it learns.
     report_seconds : float
         What a report took after the job was finished: it is told apart, since no other side makes one.
+    left_out : list of str
+        Kinds of evidence for which the report had no time.
     """
 
     rows: int = 0
@@ -74,6 +76,7 @@ class Told:
     rates: tuple[float, float] | None = None
     notes: list[str] = field(default_factory=list)
     report_seconds: float = 0.0
+    left_out: list[str] = field(default_factory=list)
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unfreeze.errors import ModelError
 from unfreeze.evaluation.state import differences, state_of
-from unfreeze.models import store
+from unfreeze.models import store, text
 from unfreeze.models.families import FAMILIES, family_of_config, family_of_timm
 from unfreeze.models.image import ImageModel, head_names
 from unfreeze.models.load import adapt
@@ -161,6 +161,16 @@ def test_saved_and_loaded_models_agree_to_the_bit(name: str, tmp_path: Path) -> 
     assert loaded.preprocess.config() == pretrained.preprocess.config()
     assert stack_of(loaded).names == stack_of(pretrained).names
     assert differing(pretrained, loaded) == []
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_a_model_that_is_filled_is_the_one_whose_weights_were_drawn(name: str) -> None:
+    """Also where weights are tied, and in what is computed and not saved."""
+    spec = tiny_pretrained(name).spec
+    drawn, filled = (text.build(spec, 0, empty=empty) for empty in (False, True))
+    assert len(list(drawn.parameters())) == len(list(filled.parameters()))
+    filled.load_state_dict(drawn.state_dict())
+    assert not list(differences(state_of(drawn), state_of(filled)))
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -316,13 +316,30 @@ def test_every_advice_can_be_run(run: Run, home: Path, tmp_path: Path) -> None:
 def test_each_kind_has_time_of_its_own() -> None:
     """What the first takes too much is not taken from one that looks at the clock later, beyond what is really gone."""
     context = Context(None, None, {}, {}, seconds=90.0)  # type: ignore[arg-type]
-    context.share_among(9)
+    context.share_among([0.0] * 9)
     first = context.time_left()
     assert 53 < first <= 54, "most of it"
     context._until = time.monotonic() - 1.0
     assert context.time_left() < 0
-    context.share_among(2)
+    context.share_among([0.0] * 2)
     assert 53 < context.time_left() <= 54, "what the first did not take"
+
+
+@pytest.mark.parametrize(
+    ("needs", "given"),
+    [
+        ([10.0, 30.0, 40.0], 10 + 0.6 * 10),
+        ([10.0, 100.0, 40.0], 10 + 0.6 * 40),  # nothing is kept for one that cannot have enough
+        ([10.0, 100.0, 85.0, 40.0], 10 + 0.6 * 40),
+        ([80.0, 30.0], 80 + 0.6 * 10),  # the first ones first
+        ([120.0, 30.0], 90.0),
+        ([0.0, 89.0], 0.6),
+    ],
+)
+def test_what_others_need_is_kept_for_them(needs: list[float], given: float) -> None:
+    context = Context(None, None, {}, {}, seconds=90.0)  # type: ignore[arg-type]
+    context.share_among(needs)
+    assert given - 0.5 < context.time_left() <= given
 
 
 def test_every_kind_that_looks_at_the_clock_is_given_time() -> None:

@@ -65,11 +65,11 @@ def missing(run: Run) -> dict[str, str]:
 
 
 def test_what_there_is_no_time_for_is_named(run: Run, noted: Noted) -> None:
-    assert missing(run).keys() == {"probe", "labels", "movement", "attention"}
+    assert missing(run).keys() == {"probe", "movement", "attention"}
     assert set(missing(run).values()) == {NO_TIME}
     assert "probe" not in run.evidence
     (said,) = (note for note in noted.notes if "left out of the report" in note)
-    assert "probe, labels, movement, attention" in said
+    assert "probe, movement, attention" in said
     assert how_to_collect(run) in said
     page = (run.path / "report.html").read_text(encoding="utf-8")
     assert NO_TIME in page

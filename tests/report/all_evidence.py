@@ -188,7 +188,7 @@ def _labels(text: str, labels: list[str], pictures: bool) -> dict[str, Any]:
         }
 
     parts = {"held back": part("test"), "train": part("train")}
-    return {"parts": parts, "left_out": {"more": text}, "suspects": 200, "file": "labels.csv"}
+    return {"parts": parts, "left_out": {"more": text}, "suspects": 200, "judge": "cleanlab", "file": "labels.csv"}
 
 
 def _names(text: str) -> list[str]:

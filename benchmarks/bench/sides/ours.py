@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import unfreeze
@@ -101,7 +103,14 @@ def run(work: Work) -> Told:
         rates=(training.lr or 0.0, training.head_lr or 0.0),
         notes=[*watch.notes, f"precision {training.precision}"],
         report_seconds=parts.get(REPORT, 0.0),
+        left_out=_left_out(made.path),
     )
+
+
+def _left_out(folder: Path) -> list[str]:
+    """Kinds of evidence that are missing in a run's report; a search writes one for its best run alone."""
+    collected = folder / "evidence" / "collected.json"
+    return sorted(json.loads(collected.read_text())["missing"]) if collected.exists() else []
 
 
 def _use(work: Work) -> Told:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,13 +17,18 @@ from unfreeze.evidence._features import computing, head_features
 from unfreeze.evidence._reading import TRIED, outputs_and_features
 from unfreeze.models.load import load_pretrained
 from unfreeze.models.pretrained import Pretrained
+from unfreeze.stack.frontier import frontier
 from unfreeze.stack.working import Working
+from unfreeze.train.order import reading_batches
 from unfreeze.train.replaying import Replayed
 
 PORTION = 64
-"""Rows between two looks at the clock."""
+"""Rows that are read between two looks at the clock at the least."""
 
-LOADING = 0.5
+MOSTLY = 0.7
+"""Of the rows for which there seems to be time, how many are read at once: alike lengths make full batches."""
+
+LOADING = 0.4
 """About what it takes to load the model again, in seconds."""
 
 
@@ -39,9 +44,9 @@ class Reading:
         """Rows read."""
         return sum(len(part) for part in self.features)
 
-    def next(self) -> list[int]:
-        """The rows to be read now."""
-        return self.order[self.done : self.done + PORTION]
+    def next(self, rows: int) -> list[int]:
+        """The next rows to be read."""
+        return self.order[self.done : self.done + rows]
 
     def first(self, rows: int) -> tuple[list[int], Tensor]:
         """The first rows and their features, of shape (rows, width)."""
@@ -81,14 +86,34 @@ def readable(context: Context, split: str, share: float) -> float:
     if kept_anyway(context, split):
         return math.inf
     reading = context.shared.get("features before", {}).get(split)
-    loading = 0.0 if "working before" in context.shared else LOADING
-    rows = share * max(0.0, context.time_left() - loading) / seconds_of_a_row(context)
+    row = seconds_of_a_row(context) * part_to_compute(context, split)
+    rows = share * max(0.0, context.time_left() - seconds_to_load(context)) / row
     return rows + (reading.done if reading else 0)
 
 
-def rows_in_time(context: Context, passes: int, loads: int = 0) -> float:
-    """Rows that can be read so often in the time left, with so many models loaded before."""
-    return max(0.0, context.time_left() - loads * LOADING) / (passes * seconds_of_a_row(context))
+def seconds_to_read(context: Context, split: str, rows: int) -> float:
+    """About what it takes to have the features of so many rows before training, beside loading."""
+    if kept_anyway(context, split):
+        return 0.0
+    return min(rows, len(context.feeds[split])) * seconds_of_a_row(context) * part_to_compute(context, split)
+
+
+def part_to_compute(context: Context, split: str) -> float:
+    """About what part of the network a row has to pass, since what the run kept of the rest is played back."""
+    if split != "train" or context.replayed is None or context.pretrained.additions:
+        return 1.0
+    names = context.stack.names
+    return 1 - frontier(names, context.job.phases[-1].learn) / len(names)
+
+
+def rows_in_time(context: Context, passes: float, loading: float = 0.0) -> float:
+    """Rows that can be read so often in the time left, after so many seconds of loading."""
+    return max(0.0, context.time_left() - loading) / (passes * seconds_of_a_row(context))
+
+
+def seconds_to_load(context: Context) -> float:
+    """About what it takes to have what reads features before training."""
+    return 0.0 if only_the_head_learned(context) or "working before" in context.shared else LOADING
 
 
 def seconds_of_a_row(context: Context) -> float:
@@ -142,25 +167,46 @@ def features_before(context: Context, split: str, most: int, seconds: float) -> 
     if only_the_head_learned(context) and split in context.kept:
         reading.features = [context.features(split)[torch.tensor(reading.order)]]
     ends = time.monotonic() + seconds
-    while reading.done < min(most, len(reading.order)) and time.monotonic() < ends:
-        _read_on(context, split, reading)
+    wanted = min(most, len(reading.order))
+    while reading.done < wanted and (left := ends - time.monotonic()) > 0:
+        row = 0.0 if math.isinf(left) else seconds_of_a_row(context) * part_to_compute(context, split)
+        in_time = int(MOSTLY * left / row) if row else wanted
+        _read_on(context, split, reading, min(max(PORTION, in_time), wanted - reading.done))
     return reading.first(most)
 
 
-def _read_on(context: Context, split: str, reading: Reading) -> None:
+def _read_on(context: Context, split: str, reading: Reading, rows: int) -> None:
     """The next rows, from what the run kept of them where it can be had."""
-    if split == "train" and context.replayed is not None and only_the_head_learned(context):
-        reading.features.append(_played_back(context.working, context.replayed, reading.next()))
+    some, played = reading.next(rows), _played(context, split)
+    if played is not None:
+        reading.features.append(_played_back(played, some))
         return
     model, working = load_before(context)
-    inputs = [context.feeds[split].examples.inputs[row] for row in reading.next()]
+    inputs = [context.feeds[split].examples.inputs[row] for row in some]
     reading.features.append(head_features(model, working, inputs, context.job.evaluation_batch_size))
 
 
+def _played(context: Context, split: str) -> Replayed | None:
+    """What plays the run's frozen layers back into those above them as they were before training."""
+    if split != "train" or context.replayed is None:
+        return None
+    if only_the_head_learned(context):
+        return context.replayed
+    if context.pretrained.additions:  # before training the network is built otherwise
+        return None
+    if "played before" not in context.shared:
+        _, working = load_before(context)
+        replay = context.replayed.replay.of(working.module)
+        context.shared["played before"] = replace(context.replayed, replay=replay)
+    found: Replayed = context.shared["played before"]
+    return found
+
+
 @torch.inference_mode()
-def _played_back(working: Working, replayed: Replayed, rows: Sequence[int]) -> Tensor:
+def _played_back(played: Replayed, rows: Sequence[int]) -> Tensor:
     """What enters the head for these rows: float32 of shape (rows, width)."""
-    working.module.eval()
-    with keeping(working.module, len(rows)) as keeper:
-        keeper.keep(range(len(rows)), replayed.outputs(rows).float().cpu())
+    module, lengths = played.replay.module.eval(), played.feed.lengths
+    with keeping(module, len(rows)) as keeper:
+        for batch in reading_batches([lengths[row] for row in rows], played.job.evaluation_batch_size):
+            keeper.keep(batch, played.outputs([rows[place] for place in batch]).float().cpu())
     return keeper.kept().features

@@ -34,7 +34,8 @@ def collect(context: Context, only: Collection[str] | None = None) -> dict[str, 
     wanted = [(name, kind) for name, kind in EVIDENCE.items() if only is None or name in only]
     kinds = sorted(wanted, key=lambda item: (item[1].order, item[0]))
     for place, (name, kind) in enumerate(kinds):
-        context.share_among(sum(other.costly or other.timed for _, other in kinds[place:]))
+        waiting = [other for _, other in kinds[place + 1 :] if other.costly or other.timed]
+        context.share_among([other.least(context) for other in (kind, *waiting)])
         try:
             if kind.costly and context.time_left() <= 0:
                 raise NoTimeLeft

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,11 +28,11 @@ from unfreeze.train.replaying import Replayed
 LEAST_SECONDS = 1.5
 """What the report may take of a run however short."""
 
-WRITING_SECONDS = 0.4
+WRITING_SECONDS = 0.2
 """About what the writing takes of that; the rest is for evidence."""
 
 FIRST = 0.6
-"""Of the time that is left, the least part of the next kind of evidence."""
+"""Of the time that nobody needs, the least part of the next kind of evidence."""
 
 
 @dataclass
@@ -154,10 +154,19 @@ class Context:
         now = time.monotonic()
         return min(self.seconds - (now - self._began), self._until - now)
 
-    def share_among(self, kinds: int) -> None:
-        """Give the kind at hand its part of what is left, where so many kinds still wait, itself among them.
+    def share_among(self, needs: Sequence[float]) -> None:
+        """Give the kind at hand its part of what is left.
 
-        What comes first has most of it, since the report leans on it most; what it leaves goes to the others.
+        Each kind has what it needs at the least, as long as there is time for it, the first ones first. Of what nobody
+        needs what comes first has most, since the report leans on it most; what it leaves goes to the others.
+
+        Parameters
+        ----------
+        needs : sequence of float
+            Seconds of the kind at hand, and of those that still wait.
         """
         self._until = float("inf")
-        self._until = time.monotonic() + self.time_left() * max(1 / max(1, kinds), FIRST)
+        spare, own = self.time_left() - needs[0], needs[0]
+        for need in needs[1:]:
+            spare -= need if need <= spare else 0.0
+        self._until = time.monotonic() + own + min(0.0, spare) + max(0.0, spare) * max(1 / len(needs), FIRST)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from unfreeze.registry import Card
@@ -36,6 +36,8 @@ class Evidence:
         about in the report when it was cut short or left out.
     timed : bool
         It is begun whatever time there is, and a part of it runs the model again as far as its share goes.
+    least : callable (Context) -> float
+        Seconds below which it has nothing to say: they are kept for it while kinds before it could do with them.
     """
 
     card: Card
@@ -43,3 +45,4 @@ class Evidence:
     order: int = 50
     costly: bool = False
     timed: bool = False
+    least: Callable[[Context], float] = field(default=lambda _: 0.0)

@@ -1,5 +1,8 @@
 """Which labels do not fit what a model says that has not learned from them: cleanlab's confident learning.
 
+Loading cleanlab takes longer than a short run's whole report may. There the paper's own rule for one label of several,
+a few lines, stands in; it differs from cleanlab's in how counts are rounded to whole rows.
+
 Source: Northcutt, Jiang and Chuang 2021, Confident Learning, arXiv:1911.00068; for several labels Thyagarajan et al.
 2022, arXiv:2211.13895; for numbers the residual beside that of rows with similar targets (Zhou et al. 2023,
 arXiv:2305.16583).
@@ -44,7 +47,7 @@ class Judged:
     suggested: Array
 
 
-def judge_classes(shares: Array, given: Array) -> Judged:
+def judge_classes(shares: Array, given: Array, *, quick: bool = False) -> Judged:
     """One label of several.
 
     Parameters
@@ -52,17 +55,47 @@ def judge_classes(shares: Array, given: Array) -> Judged:
     shares : array of shape (rows, classes)
         Probabilities from a model that has not learned these rows.
     given : array of int of shape (rows,)
+    quick : bool
+        Without cleanlab.
     """
-    from cleanlab.filter import find_label_issues
-    from cleanlab.rank import get_label_quality_scores
-
-    score = np.asarray(get_label_quality_scores(given, shares))
-    suggested = shares.argmax(axis=1)
+    score, suggested = shares[np.arange(len(given)), given], shares.argmax(axis=1)
     if len(np.unique(given)) < 2:
         return Judged(np.zeros(len(given), dtype=bool), score, suggested)
-    suspect = np.asarray(find_label_issues(given, shares, n_jobs=1))
+    suspect = pruned(shares, given) if quick else _found_by_cleanlab(shares, given)
     # A row whose own label is the likeliest is no suspect, whatever the counts of its class ask for.
     return Judged(suspect & (suggested != given), score, suggested)
+
+
+def _found_by_cleanlab(shares: Array, given: Array) -> Array:
+    from cleanlab.filter import find_label_issues
+
+    return np.asarray(find_label_issues(given, shares, n_jobs=1))
+
+
+def pruned(shares: Array, given: Array) -> Array:
+    """Suspects by noise rate: of each label as many rows as seem to be of another class, those that look most like it.
+
+    Source: section 3.2 of Northcutt, Jiang & Chuang 2021, arXiv:1911.00068, "prune by noise rate".
+    """
+    counted = confident_counts(shares, given)
+    np.fill_diagonal(counted, np.maximum(counted.diagonal(), 1))
+    labels = np.bincount(given, minlength=len(counted))
+    found = np.zeros(len(given), dtype=bool)
+    for label in np.flatnonzero(labels > 1):
+        rows, likely = np.flatnonzero(given == label), labels[label] * counted[label] / counted[label].sum()
+        for other, number in enumerate(_whole(likely)):
+            if other != label and number:
+                margin = shares[rows, other] - shares[rows, label]
+                found[rows[np.argsort(-margin, kind="stable")[:number]]] = True
+    return found
+
+
+def _whole(values: Array) -> Array:
+    """Numbers as whole ones of the same sum: those nearest to the next one are rounded up."""
+    down = np.floor(values + 1e-9)
+    up = np.argsort(down - values, kind="stable")[: round(float(values.sum() - down.sum()))]
+    down[up] += 1
+    return down.astype(np.intp)
 
 
 def judge_labels(shares: Array, given: Array) -> Judged:
@@ -93,17 +126,17 @@ def judge_numbers(predicted: Array, given: Array) -> Judged:
     return Judged(np.abs(residual - middle) > FAR * spread, score, predicted)
 
 
-def share_of_errors(shares: Array, given: Array, resamples: int, seed: int) -> dict[str, float | None]:
+def share_of_errors(
+    shares: Array, given: Array, resamples: int, seed: int, *, quick: bool = False
+) -> dict[str, float | None]:
     """The estimated share of wrong labels among rows of one label of several, and its 95 % bootstrap interval.
 
     It is 1 minus the diagonal of the estimated joint distribution of given and true labels. The interval tells how far
     chance in the choice of rows goes. The judge's own mistakes come on top: where it is often wrong with confidence,
     the share is too large.
     """
-    from cleanlab.count import estimate_joint
-
     count = len(given)
-    value = float(1 - np.trace(estimate_joint(given, shares))) if len(np.unique(given)) > 1 else float("nan")
+    value = confident_share(shares, given) if quick or len(np.unique(given)) < 2 else _share_by_cleanlab(shares, given)
     size = min(count, LARGEST)
     number = min(resamples, max(20, CELLS // max(1, size * shares.shape[1])))
     draw = np.random.default_rng(seed)
@@ -116,22 +149,38 @@ def share_of_errors(shares: Array, given: Array, resamples: int, seed: int) -> d
     return {"value": value, "low": low, "high": high}
 
 
+def _share_by_cleanlab(shares: Array, given: Array) -> float:
+    from cleanlab.count import estimate_joint
+
+    return float(1 - np.trace(estimate_joint(given, shares)))
+
+
 def confident_share(shares: Array, given: Array) -> float:
     """The share of wrong labels as `share_of_errors` estimates it, not rounded to whole rows; quick, for resampling.
 
-    A row speaks for a class where that is as likely as for the rows that are given this class, on average; of several
-    such classes for the likeliest. Rows that speak for none are taken to be as the others of their label are.
+    Rows that speak for no class are taken to be as the others of their label are.
     """
     rows, classes = shares.shape
     counts = np.bincount(given, minlength=classes)
     if np.count_nonzero(counts) < 2:
         return float("nan")
+    together = confident_counts(shares, given)
+    right = np.maximum(together.diagonal(), 1)
+    wrong = together.sum(axis=1) - together.diagonal()
+    return float((counts * wrong / (right + wrong)).sum() / rows)
+
+
+def confident_counts(shares: Array, given: Array) -> Array:
+    """How many rows of each label speak for each class, of shape (labels, classes).
+
+    A row speaks for a class where that is as likely as for the rows that are given this class, on average; of several
+    such classes for the likeliest.
+    """
+    rows, classes = shares.shape
+    counts = np.bincount(given, minlength=classes)
     own = np.bincount(given, weights=shares[np.arange(rows), given], minlength=classes)
     bars = np.where(counts > 0, own / np.maximum(counts, 1), np.inf)
     passed = shares >= bars - 1e-6
     speaks = passed.any(axis=1)
     says = np.where(passed.sum(axis=1) > 1, shares.argmax(axis=1), passed.argmax(axis=1))
-    together = np.bincount(given[speaks] * classes + says[speaks], minlength=classes**2).reshape(classes, classes)
-    right = np.maximum(together.diagonal(), 1)
-    wrong = together.sum(axis=1) - together.diagonal()
-    return float((counts * wrong / (right + wrong)).sum() / rows)
+    return np.bincount(given[speaks] * classes + says[speaks], minlength=classes**2).reshape(classes, classes)

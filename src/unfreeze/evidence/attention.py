@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unfreeze.evaluation.reading import exact, outputs_of
-from unfreeze.evidence._before import rows_in_time
+from unfreeze.evidence._before import seconds_of_a_row
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence, NoTimeLeft
 from unfreeze.evidence._features import sampled
@@ -41,8 +41,9 @@ SIDE = 112
 LEAST = 5
 """Pieces that a text needs for the check."""
 
-PASSES = {"image": 20, "text": 200}
-"""Rows, about, that are read for the least number of maps: a text is read with each of many parts left out."""
+PASSES = {"image": 20, "text": 350}
+"""Rows, about, that could be read in the time of the least number of maps: a text is read with each of many parts left
+out, by exact arithmetic."""
 
 RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float64)
 """From not at all to most: light is more, to every kind of eye (after matplotlib's viridis)."""
@@ -53,7 +54,7 @@ def collect(context: Context) -> dict[str, Any] | None:
     split = context.judged
     if not split:
         return None
-    if rows_in_time(context, passes=1) < PASSES[context.manifest.modality]:
+    if context.time_left() < least(context):
         raise NoTimeLeft
     rows, mistakes = chosen(context, split)
     look = _pictures if context.manifest.modality == "image" else _texts
@@ -68,6 +69,11 @@ def collect(context: Context) -> dict[str, Any] | None:
     for row, example in zip(rows, found["examples"], strict=False):
         example.update(_about(context, split, row), mistake=row in mistakes)
     return {"modality": context.manifest.modality, "split": split, **found}
+
+
+def least(context: Context) -> float:
+    """Seconds for the fewest maps."""
+    return PASSES[context.manifest.modality] * seconds_of_a_row(context) if context.judged else 0.0
 
 
 def chosen(context: Context, split: str) -> tuple[list[int], set[int]]:
@@ -252,4 +258,5 @@ EVIDENCE = Evidence(
     collect=collect,
     order=60,
     costly=True,
+    least=least,
 )

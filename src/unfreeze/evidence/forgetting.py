@@ -25,7 +25,14 @@ from torch import Tensor
 from unfreeze.data.manifest import Examples, Manifest
 from unfreeze.data.reference import Reference, read_reference
 from unfreeze.errors import DataError
-from unfreeze.evidence._before import began_at_random, rows_in_time, untouched
+from unfreeze.evidence._before import (
+    began_at_random,
+    features_before,
+    readable,
+    seconds_of_a_row,
+    seconds_to_load,
+    untouched,
+)
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence, NoTimeLeft
 from unfreeze.evidence._features import computing, head_features, sampled
@@ -52,18 +59,17 @@ def collect(context: Context) -> dict[str, Any] | None:
     if began_at_random(context) or context.pretrained.provenance.source == "random":
         return None
     reference, why = _reference(context)
-    most = ROWS if reference is not None else _affordable(context)
     found: dict[str, Any] = {
         "unchanged": False,
         "removable": all(context.stack.group(name).beside for name in below) and _inserted(context),
     }
     if reference is not None:
-        on, examples = "source", reference.held
+        on, rows = "source", sampled(len(reference.held), ROWS, context.recipe.seed)
+        read = (untouched(context), context.pretrained)
+        before, after = (_features(context, each, reference.held, rows) for each in read)
     else:
         on = "validation" if "validation" in context.feeds else context.judged or "train"
-        examples = context.feeds[on].examples
-    rows = sampled(len(examples), most, context.recipe.seed)
-    before, after = (_features(context, each, examples, rows) for each in (untouched(context), context.pretrained))
+        rows, before, after = _own_rows(context, on)
     found["drift"] = {"on": on, **drift(before, after, context.recipe.evaluation.bootstrap, context.recipe.seed)}
     if reference is not None and reference.manifest is not None and len(rows) >= LEAST:
         targets = [reference.held.targets[row] for row in rows]
@@ -76,19 +82,32 @@ def collect(context: Context) -> dict[str, Any] | None:
     return found
 
 
-def _affordable(context: Context) -> int:
-    """Rows that can be read before and after training, where nobody asked for them.
+def least(context: Context) -> float:
+    """Seconds for the fewest of the run's own rows that say something; a source is read whatever time there is."""
+    below = set(context.job.learned) - {context.stack.names[-1]}
+    if not below or began_at_random(context) or context.recipe.evaluation.source is not None:
+        return 0.0
+    return seconds_to_load(context) + 2 * LEAST * seconds_of_a_row(context)
+
+
+def _own_rows(context: Context, split: str) -> tuple[list[int], Tensor, Tensor]:
+    """Rows of the run's own data, and their features before and after training, as far as there is time.
 
     Raises
     ------
     NoTimeLeft
         If they are too few to say anything.
     """
-    loads = ("before" not in vars(context)) + bool(context.pretrained.additions and "untouched" not in context.shared)
-    rows = min(ROWS, rows_in_time(context, 2, loads))
-    if rows < min(LEAST, len(context.feeds["train"])):
+    enough = min(LEAST, len(context.feeds[split]))
+    kept = split in context.kept
+    if readable(context, split, 1.0 if kept else 0.5) < enough:
         raise NoTimeLeft
-    return int(rows)
+    rows, before = features_before(context, split, ROWS, context.time_left() * (1.0 if kept else 0.5))
+    if len(rows) < enough:
+        raise NoTimeLeft
+    if kept:
+        return rows, before, context.features(split)[torch.tensor(rows)]
+    return rows, before, _features(context, context.pretrained, context.feeds[split].examples, rows)
 
 
 def drift(before: Tensor, after: Tensor, resamples: int, seed: int) -> dict[str, Any]:
@@ -171,5 +190,6 @@ EVIDENCE = Evidence(
     ),
     collect=collect,
     order=70,
+    least=least,
     timed=True,  # a source that was named is read in any case
 )

@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from unfreeze.data.manifest import Input
-from unfreeze.evidence._before import only_the_head_learned, rows_in_time
+from unfreeze.evidence._before import LOADING, load_before, only_the_head_learned, rows_in_time, seconds_of_a_row
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence, NoTimeLeft
 from unfreeze.evidence._features import computing, group_features, sampled
-from unfreeze.evidence._reading import TRIED, affordable
 from unfreeze.evidence._similarity import cka
 from unfreeze.models.head import Head
 from unfreeze.models.pretrained import Pretrained
@@ -30,6 +29,9 @@ from unfreeze.stack.groups import LayerGroup, LayerStack
 
 ROWS = 256
 
+COMPARING = 0.2
+"""About what it takes to compare and to copy the weights, in seconds."""
+
 FEW = 64
 """Rows that are read however little time there is: with fewer the intervals are too wide to say anything."""
 
@@ -37,12 +39,12 @@ FEW = 64
 def collect(context: Context) -> dict[str, Any] | None:
     """Weights against those that were loaded, and features of validation rows before and after."""
     split = "validation" if "validation" in context.feeds else context.judged or "train"
-    passes = 1 if only_the_head_learned(context) else 2
-    loads = 2 - ("before" in vars(context))  # weights are compared in about the time in which they are loaded
-    if rows_in_time(context, passes, loads) < min(FEW, len(context.feeds[split])):
+    passes = _passes(context)
+    if rows_in_time(context, passes, _to_load(context)) < min(FEW, len(context.feeds[split])):
         raise NoTimeLeft
     groups = changes(context.before.stack(), context.stack, context.job.learned)
-    rows = sampled(len(context.feeds[split]), _affordable(context, split, passes), context.recipe.seed)
+    most = int(min(ROWS, max(FEW, rows_in_time(context, passes))))
+    rows = sampled(len(context.feeds[split]), most, context.recipe.seed)
     was, now = _geometries(context, split, rows)
     for group in groups:
         name = group["name"]
@@ -53,11 +55,18 @@ def collect(context: Context) -> dict[str, Any] | None:
     return {"split": split, "rows": len(rows), "groups": groups}
 
 
-def _affordable(context: Context, split: str, passes: int) -> int:
-    """Rows that can be read before and after training, or once, in the time that is left."""
-    inputs = context.feeds[split].examples.inputs
-    some = [inputs[row] for row in range(min(TRIED, len(inputs)))]
-    return int(min(ROWS, max(FEW, affordable(context, some, 1 / passes))))
+def least(context: Context) -> float:
+    """Seconds for the fewest rows that say something."""
+    return _to_load(context) + _passes(context) * FEW * seconds_of_a_row(context)
+
+
+def _passes(context: Context) -> int:
+    return 1 if only_the_head_learned(context) else 2
+
+
+def _to_load(context: Context) -> float:
+    """Seconds for what is not there yet: weights are compared and copied in less than they are loaded in."""
+    return COMPARING + (0.0 if "before" in vars(context) else LOADING)
 
 
 def changes(before: LayerStack, after: LayerStack, learned: Iterable[str]) -> list[dict[str, Any]]:
@@ -92,9 +101,14 @@ def relative_change(before: dict[str, Any], after: dict[str, Any]) -> float | No
         was: Tensor = before[name].detach().cpu()
         if not was.is_floating_point():
             continue
-        moved += float((now.detach().cpu().double() - was.double()).square().sum())
-        size += float(was.double().square().sum())
+        moved += _squares(now.detach().cpu().float() - was.float())
+        size += _squares(was)
     return math.sqrt(moved / size) if size else None
+
+
+def _squares(values: Tensor) -> float:
+    """The sum of squares, as exact as in float64."""
+    return float(torch.linalg.vector_norm(values, dtype=torch.float64)) ** 2
 
 
 def _geometries(context: Context, split: str, rows: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -102,7 +116,9 @@ def _geometries(context: Context, split: str, rows: Sequence[int]) -> tuple[dict
     inputs = [context.feeds[split].examples.inputs[row] for row in rows]
     now = _features(context, context.pretrained, inputs)
     if not only_the_head_learned(context) or split not in context.kept:
-        return _features(context, context.before, inputs), now
+        known = not only_the_head_learned(context) and not context.pretrained.additions
+        working = load_before(context)[1] if known else computing(context, context.before)
+        return group_features(context.before, working, inputs, context.job.evaluation_batch_size), now
     head = next(module for module in context.before.module.modules() if isinstance(module, Head)).eval()
     entering = context.features(split)[torch.tensor(rows)].to(head.weight.device)
     with torch.inference_mode():
@@ -126,4 +142,5 @@ EVIDENCE = Evidence(
     collect=collect,
     order=40,
     costly=True,
+    least=least,
 )

@@ -11,14 +11,22 @@ from torch import Tensor
 
 from unfreeze.evaluation.intervals import with_intervals
 from unfreeze.evaluation.paired import chance_of_gain
-from unfreeze.evidence._before import began_at_random, features_before, kept_anyway, load_before, readable
+from unfreeze.evidence._before import (
+    began_at_random,
+    features_before,
+    kept_anyway,
+    load_before,
+    readable,
+    seconds_to_load,
+    seconds_to_read,
+)
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence, NoTimeLeft
 from unfreeze.evidence._linear import LOGISTIC, STRENGTH, linear_outputs, logistic_outputs, seconds_to_fit
 from unfreeze.registry import Card
 
 MOST_ROWS = {"train": 5000, "validation": 2000, "test": 2000}
-TIME = {"train": 0.65, "validation": 0.4, "test": 0.8}
+TIME = {"train": 0.55, "validation": 0.4, "test": 0.7}
 """Of the time that is left, what reading rows of a split may take: a probe that knows few rows is a weak one."""
 
 STRENGTHS = (0.01, 1.0)
@@ -30,6 +38,9 @@ LEAST = 20
 
 ENOUGH = 5
 """Training rows for each output that are worth reading: a probe that knows fewer flatters the run."""
+
+HELD = 100
+"""Rows of validation, and of test, to read at the least."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +69,9 @@ def collect(context: Context) -> dict[str, Any] | None:
     judged = context.judged
     if not judged or began_at_random(context):
         return None
-    known = min(len(context.feeds["train"]), MOST_ROWS["train"])
-    if known < LEAST:
+    if len(context.feeds["train"]) < LEAST:
         return None
-    enough = min(known, max(LEAST, ENOUGH * context.task.outputs(context.manifest)))
-    if readable(context, "train", TIME["train"]) < enough:
+    if readable(context, "train", TIME["train"]) < _enough(context):
         raise NoTimeLeft
     if not all(kept_anyway(context, split) for split in MOST_ROWS if split in context.feeds):
         load_before(context)  # ahead of the clock that readings look at
@@ -90,6 +99,20 @@ def collect(context: Context) -> dict[str, Any] | None:
         "strength": best.strength,
         **_curve(context, probes, parts.get("validation")),
     }
+
+
+def _enough(context: Context) -> int:
+    """Training rows that are worth reading."""
+    known = min(len(context.feeds["train"]), MOST_ROWS["train"])
+    return min(known, max(LEAST, ENOUGH * context.task.outputs(context.manifest)))
+
+
+def least(context: Context) -> float:
+    """Seconds for reading rows enough of each split."""
+    if not context.judged or began_at_random(context) or len(context.feeds["train"]) < LEAST:
+        return 0.0
+    wanted = {split: _enough(context) if split == "train" else HELD for split in MOST_ROWS if split in context.feeds}
+    return seconds_to_load(context) + sum(seconds_to_read(context, split, rows) for split, rows in wanted.items())
 
 
 def _part(context: Context, split: str) -> Part:
@@ -185,4 +208,5 @@ EVIDENCE = Evidence(
     collect=collect,
     order=20,
     costly=True,
+    least=least,
 )

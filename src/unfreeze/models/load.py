@@ -65,7 +65,7 @@ def adapt(source: Source, recipe: ModelRecipe, *, outputs: int, seed: int) -> Pr
 
 def fitted(source: Source, spec: dict[str, Any], preprocess: Preprocessor, seed: int) -> Pretrained:
     """The architecture of a spec with a source's weights, and a new head."""
-    module = build(spec, seed)
+    module = build(spec, seed, empty=source.state is not None)
     if source.state is not None:
         heads = _head_prefixes(module)
         kept = {name: weight for name, weight in source.state.items() if not name.startswith(heads)}
@@ -81,9 +81,9 @@ def fitted(source: Source, spec: dict[str, Any], preprocess: Preprocessor, seed:
     return Pretrained(module, preprocess, specialise(source.family, source.name, module), provenance, spec)
 
 
-def build(spec: dict[str, Any], seed: int) -> nn.Module:
-    """The architecture of a spec with new weights."""
-    return text.build(spec, seed) if spec["modality"] == "text" else image.build(spec, seed)
+def build(spec: dict[str, Any], seed: int, *, empty: bool = False) -> nn.Module:
+    """The architecture of a spec with new weights, or with weights that are to be filled, where that is sooner done."""
+    return text.build(spec, seed, empty=empty) if spec["modality"] == "text" else image.build(spec, seed)
 
 
 def _head_prefixes(module: nn.Module) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ def load(folder: Path, base: Pretrained | None = None) -> Pretrained:
     if "base" in description:
         return _on_base(folder, description, base_of(folder) if base is None else base)
     spec: dict[str, Any] = description["spec"]
-    module = build(spec, seed=0)
+    module = build(spec, seed=0, empty="tuning" not in spec)
     found = Pretrained(module, _preprocessor(folder, spec), *_identity(description, module), spec)
     if "tuning" in spec:  # saved whole, since nobody could say where its base comes from
         tune(found, spec["tuning"]["method"], spec["tuning"]["options"])

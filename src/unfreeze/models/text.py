@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -114,18 +117,34 @@ def config_of(spec: dict[str, Any]) -> Any:
     return AutoConfig.for_model(spec["config"]["model_type"], **values)
 
 
-def build(spec: dict[str, Any], seed: int) -> TextModel:
-    """The architecture of a spec with new weights that follow from the seed."""
+def build(spec: dict[str, Any], seed: int, *, empty: bool = False) -> TextModel:
+    """The architecture of a spec with new weights that follow from the seed.
+
+    Parameters
+    ----------
+    empty : bool
+        All weights but the head's hold whatever memory held, to be filled: drawing them takes longer than reading them.
+    """
     config = config_of(spec)
     if hasattr(config, "use_cache"):
         # Keys and values of every block, kept for a next token that nobody asks for.
         config.use_cache = False
     cls = backbone_class(family_of_config(config.model_type), config)
-    with seeded(seed):
+    with seeded(seed), undrawn() if empty else nullcontext():
         backbone = cls._from_config(config, dtype=torch.float32, **pooler_off(cls))
+    if empty:
+        backbone.tie_weights()
+    with seeded(seed):
         head = Head(config.hidden_size, spec["outputs"], spec["head_dropout"])
     initialise(head, seed)
     return TextModel(backbone, spec["pooling"], head).eval()
+
+
+def undrawn() -> AbstractContextManager[None]:
+    """While it lasts, transformers draws no weights."""
+    here = "initialization" if find_spec("transformers.initialization") else "modeling_utils"  # before version 5
+    found: AbstractContextManager[None] = import_module(f"transformers.{here}").no_init_weights()
+    return found
 
 
 def layers(config: Any) -> int:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -91,6 +91,12 @@ class Replay:
     passing: Mapping[nn.Module, tuple[Any, list[Any]]]
     stored: Mapping[int, Template]
     constant: Mapping[int, Tensor]
+
+    def of(self, module: nn.Module) -> Replay:
+        """The same frontier of a module that is built alike, with other weights above the frontier."""
+        names = {child: name for name, child in self.module.named_modules()}
+        passing = {module.get_submodule(names[child]): values for child, values in self.passing.items()}
+        return replace(self, module=module, entry=module.get_submodule(self.entry_name), passing=passing)
 
     def capture(self, batch: Batch) -> list[Tensor]:
         """Run the frozen part; return what has to be kept, each of shape (rows, [length,] …), padded."""

@@ -36,6 +36,13 @@ WEAK = 0.7
 """Agreement below which a judge is too weak to say much."""
 
 
+FOUND_BY = {
+    "cleanlab": " by cleanlab",
+    "confident learning": " by the rule of confident learning (there was no time to load cleanlab, which rounds it "
+    "somewhat differently)",
+}
+
+
 def render(run: Run) -> Html | None:
     """How many labels are suspected, which ones, and what to do about them."""
     found = run.evidence.get("labels")
@@ -63,8 +70,8 @@ def _intro(run: Run, found: dict[str, Any]) -> Html:
     return join(
         [
             paragraph(
-                f"{words} suspected to be wrong. Rows that are hard but rightly labelled are among them, so that a "
-                "person has to look."
+                f"{words} suspected to be wrong{FOUND_BY[found['judge']]}. Rows that are hard but rightly labelled are "
+                "among them, so that a person has to look."
             ),
             paragraph(
                 "All of them stand in ",
