@@ -123,3 +123,17 @@ def test_a_report_that_was_interrupted_has_the_same_time() -> None:
     least = context_of.LEAST_SECONDS - context_of.WRITING_SECONDS
     assert _seconds_to_tell(recipe, 1.0) == pytest.approx(least)
     assert _seconds_to_tell(recipe, 1000.0) == pytest.approx(100.0 - context_of.WRITING_SECONDS)
+
+
+def test_what_takes_long_says_what_it_is_at(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages: list[str] = []
+
+    class Told(Silent):
+        def stage(self, message: str) -> None:
+            stages.append(message)
+
+    monkeypatch.setattr(context_of, "EVERY", 0.0)
+    options = {"method": "head", "epochs": 1, "evaluation__report": True, "evaluation__evidence_share": 1e6}
+    fit_text(home, tmp_path / "run", progress=Told(), **options)
+    assert "collecting evidence: probe" in stages
+    assert any(stage.startswith("collecting evidence: corrupted rows, 2 of ") for stage in stages)

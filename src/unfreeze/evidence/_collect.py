@@ -36,6 +36,7 @@ def collect(context: Context, only: Collection[str] | None = None) -> dict[str, 
     for place, (name, kind) in enumerate(kinds):
         waiting = [other for _, other in kinds[place + 1 :] if other.costly or other.timed]
         context.share_among([other.least(context) for other in (kind, *waiting)])
+        context.at_work_on(name.replace("-", " "))
         try:
             if kind.costly and context.time_left() <= 0:
                 raise NoTimeLeft

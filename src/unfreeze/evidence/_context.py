@@ -35,6 +35,10 @@ FIRST = 0.6
 """Of the time that nobody needs, the least part of the next kind of evidence."""
 
 
+EVERY = 10.0
+"""Seconds after which what takes long says what it is at."""
+
+
 @dataclass
 class Context:
     """A trained job with its best weights in place, and everything that evidence may reuse.
@@ -71,6 +75,7 @@ class Context:
     shared: dict[str, Any] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
     _until: float = float("inf")
+    _told: float = field(default_factory=time.monotonic)
 
     @property
     def recipe(self) -> Recipe:
@@ -153,6 +158,12 @@ class Context:
         """Seconds that the kind of evidence at hand may still take."""
         now = time.monotonic()
         return min(self.seconds - (now - self._began), self._until - now)
+
+    def at_work_on(self, what: str) -> None:
+        """Tell what is being done, if nothing was told for a while."""
+        if time.monotonic() - self._told >= EVERY:
+            self.job.progress.stage(f"collecting evidence: {what}")
+            self._told = time.monotonic()
 
     def share_among(self, needs: Sequence[float]) -> None:
         """Give the kind at hand its part of what is left.

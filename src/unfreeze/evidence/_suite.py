@@ -120,6 +120,7 @@ def corrupted_suite(context: Context, reference: Reference | None) -> dict[str, 
     for name, severity in suite.cells:
         if cells and context.time_left() < ends:
             break
+        context.at_work_on(f"corrupted rows, {len(cells) + 1} of {len(suite.cells)}: {name.replace('-', ' ')}")
         cells.append(_cell(context, reference, feed, rows, name, severity))
     said = {"rows": suite.rows, "of": len(feed), "left_out": left_out(suite, len(feed), names, len(cells))}
     return {**said, **(_figures(context, reference, rows, cells) if cells else {"cells": []})}
