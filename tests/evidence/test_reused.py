@@ -77,13 +77,23 @@ def test_drift_is_told_of_features_that_are_there(upper: Context, monkeypatch: p
     assert torch.equal(known, before)
 
 
-def test_the_geometry_before_is_read_with_the_geometry_after(context: Context) -> None:
+def test_outputs_before_are_those_of_the_new_head_on_the_features_that_are_there(context: Context) -> None:
     rows = sampled(len(context.feeds["validation"]), 16, 0)
     inputs = [context.feeds["validation"].examples.inputs[row] for row in rows]
-    was, now = movement._geometries(context, "validation", rows)
-    plain = movement._features(context, context.before, inputs)
-    assert set(was) == set(now) == set(plain)
-    for name, features in plain.items():
-        torch.testing.assert_close(was[name], features, rtol=1e-3, atol=1e-3 * float(features.abs().max()))
     head = context.stack.names[-1]
-    assert not torch.allclose(was[head], now[head], atol=1e-3)
+    for found, model in zip(
+        movement._outputs(context, "validation", rows), (context.before, context.pretrained), strict=True
+    ):
+        read = movement._features(context, model, inputs)[head]
+        torch.testing.assert_close(found[head], read, rtol=1e-3, atol=1e-3 * float(read.abs().max()))
+
+
+def test_geometry_below_a_head_that_learned_alone_is_that_of_before_without_reading(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(movement, "group_features", None)
+    found = movement.collect(replace(context, shared={}))
+    assert found is not None
+    *below, head = found["groups"]
+    assert all(group["unchanged"] and group["cka"] == 1.0 for group in below)
+    assert head["cka"] is None or head["cka"] < 1  # None of few rows

@@ -14,6 +14,7 @@ from torch import Tensor
 from unfreeze.data.corruptions import CORRUPTIONS, corruptions_of
 from unfreeze.data.corruptions._corruption import SEVERITIES
 from unfreeze.evaluation.out_of_distribution import Reference, separation
+from unfreeze.evidence._before import rows_in_time
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._paired import paired
 from unfreeze.evidence._reading import SHARE, Corrupted, affordable, in_order, outputs_and_features
@@ -114,7 +115,10 @@ def corrupted_suite(context: Context, reference: Reference | None) -> dict[str, 
     tried = Corrupted(
         context.pretrained.preprocess, feed, order, [names[place % len(names)] for place in range(len(order))], 3, seed
     )
-    suite = plan_suite(affordable(context, tried.places, SHARE, tried.model(context.pretrained)), len(feed), names)
+    # Where there is time for nearly none it is not spent on that.
+    hurried = rows_in_time(context, 1 / SHARE) < min(FEWEST_ROWS, len(feed))
+    can = 0.0 if hurried else affordable(context, tried.places, SHARE, tried.model(context.pretrained))
+    suite = plan_suite(can, len(feed), names)
     rows, ends = order[: suite.rows], context.time_left() * (1 - SHARE)
     cells: list[Cell] = []
     for name, severity in suite.cells:

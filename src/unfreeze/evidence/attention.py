@@ -41,7 +41,7 @@ SIDE = 112
 LEAST = 5
 """Pieces that a text needs for the check."""
 
-PASSES = {"image": 20, "text": 350}
+PASSES = {"image": 20, "text": 100}
 """Rows, about, that could be read in the time of the least number of maps: a text is read with each of many parts left
 out, by exact arithmetic."""
 
@@ -54,7 +54,7 @@ def collect(context: Context) -> dict[str, Any] | None:
     split = context.judged
     if not split:
         return None
-    if context.time_left() < least(context):
+    if max(0.0, context.time_left()) < least(context):
         raise NoTimeLeft
     rows, mistakes = chosen(context, split)
     look = _pictures if context.manifest.modality == "image" else _texts

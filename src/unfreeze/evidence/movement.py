@@ -29,8 +29,11 @@ from unfreeze.stack.groups import LayerGroup, LayerStack
 
 ROWS = 256
 
-COMPARING = 0.2
+COMPARING = 0.15
 """About what it takes to compare and to copy the weights, in seconds."""
+
+SLOWER = {"text": 2.0, "image": 1.0}
+"""Few rows take so many times what as many of a full batch do."""
 
 FEW = 64
 """Rows that are read however little time there is: with fewer the intervals are too wide to say anything."""
@@ -38,17 +41,19 @@ FEW = 64
 
 def collect(context: Context) -> dict[str, Any] | None:
     """Weights against those that were loaded, and features of validation rows before and after."""
-    split = "validation" if "validation" in context.feeds else context.judged or "train"
-    passes = _passes(context)
-    if rows_in_time(context, passes, _to_load(context)) < min(FEW, len(context.feeds[split])):
+    split = _split(context)
+    if max(0.0, context.time_left()) < least(context):
         raise NoTimeLeft
     groups = changes(context.before.stack(), context.stack, context.job.learned)
-    most = int(min(ROWS, max(FEW, rows_in_time(context, passes))))
+    head_alone = _head_alone(context, split)
+    most = ROWS if head_alone else int(min(ROWS, max(FEW, rows_in_time(context, _passes(context)))))
     rows = sampled(len(context.feeds[split]), most, context.recipe.seed)
-    was, now = _geometries(context, split, rows)
+    was, now = (_outputs if head_alone else _geometries)(context, split, rows)
     for group in groups:
         name = group["name"]
         figure = cka(was[name], now[name]) if name in was and name in now else None
+        if head_alone and group["unchanged"]:
+            figure = {"value": 1.0, "low": 1.0, "high": 1.0}  # the same weights, above the same ones
         group["cka"] = None if figure is None else figure["value"]
         group["cka_low"], group["cka_high"] = (None, None) if figure is None else (figure["low"], figure["high"])
         group["cka_rows"] = 0 if figure is None else len(rows)
@@ -56,17 +61,25 @@ def collect(context: Context) -> dict[str, Any] | None:
 
 
 def least(context: Context) -> float:
-    """Seconds for the fewest rows that say something."""
-    return _to_load(context) + _passes(context) * FEW * seconds_of_a_row(context)
+    """Seconds for the fewest rows that say something; weights are compared in less than they are loaded in."""
+    split = _split(context)
+    loading = COMPARING + (0.0 if "before" in vars(context) else LOADING)
+    few = 0 if _head_alone(context, split) else min(FEW, len(context.feeds[split]))
+    return loading + _passes(context) * few * seconds_of_a_row(context)
 
 
-def _passes(context: Context) -> int:
-    return 1 if only_the_head_learned(context) else 2
+def _passes(context: Context) -> float:
+    """What reading rows before and after training takes, in readings of as many rows of a split."""
+    return 2 * SLOWER[context.manifest.modality]
 
 
-def _to_load(context: Context) -> float:
-    """Seconds for what is not there yet: weights are compared and copied in less than they are loaded in."""
-    return COMPARING + (0.0 if "before" in vars(context) else LOADING)
+def _split(context: Context) -> str:
+    return "validation" if "validation" in context.feeds else context.judged or "train"
+
+
+def _head_alone(context: Context, split: str) -> bool:
+    """Whether what enters the head is the same before and after, and there."""
+    return only_the_head_learned(context) and split in context.kept
 
 
 def changes(before: LayerStack, after: LayerStack, learned: Iterable[str]) -> list[dict[str, Any]]:
@@ -112,17 +125,21 @@ def _squares(values: Tensor) -> float:
 
 
 def _geometries(context: Context, split: str, rows: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What leaves each group before and after training; where the head alone learned, the rest is read once."""
+    """What leaves each group before and after training."""
     inputs = [context.feeds[split].examples.inputs[row] for row in rows]
-    now = _features(context, context.pretrained, inputs)
-    if not only_the_head_learned(context) or split not in context.kept:
-        known = not only_the_head_learned(context) and not context.pretrained.additions
-        working = load_before(context)[1] if known else computing(context, context.before)
-        return group_features(context.before, working, inputs, context.job.evaluation_batch_size), now
+    known = not only_the_head_learned(context) and not context.pretrained.additions
+    working = load_before(context)[1] if known else computing(context, context.before)
+    was = group_features(context.before, working, inputs, context.job.evaluation_batch_size)
+    return was, _features(context, context.pretrained, inputs)
+
+
+def _outputs(context: Context, split: str, rows: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What leaves the head before and after training, of what enters it in both cases."""
     head = next(module for module in context.before.module.modules() if isinstance(module, Head)).eval()
-    entering = context.features(split)[torch.tensor(rows)].to(head.weight.device)
+    chosen, name = torch.tensor(rows), context.stack.names[-1]
     with torch.inference_mode():
-        return {**now, context.stack.names[-1]: head(entering).cpu()}, now
+        was = head(context.features(split)[chosen].to(head.weight.device)).cpu()
+    return {name: was}, {name: context.outputs(split)[chosen]}
 
 
 def _features(context: Context, pretrained: Pretrained, inputs: Sequence[Input]) -> dict[str, Tensor]:
@@ -133,7 +150,7 @@ EVIDENCE = Evidence(
     card=Card(
         what="for each layer group how far its weights moved, and how much of its features' geometry is still there",
         when="always; rows of validation show the features",
-        cost=f"two passes over {ROWS} rows, or {FEW} where time is short; one where the head alone learned; the "
+        cost=f"two passes over {ROWS} rows, or {FEW} where time is short; none where the head alone learned; the "
         "pre-trained model is loaded anew",
         evidence="lower layers usually move less and keep their geometry, upper ones are made anew; a group that moved "
         "far with its features kept has redundant weights. CKA is blind to directions of little variance",
