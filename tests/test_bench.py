@@ -83,22 +83,22 @@ def test_a_solver_without_epochs_and_a_pooler_are_said() -> None:
 
 def test_jobs_can_be_done_by_every_loader() -> None:
     assert len({job.key for job in jobs.JOBS}) == len(jobs.JOBS)
-    assert {job.part for job in jobs.JOBS} == {str(number) for number in range(1, 12)}
+    assert {job.part for job in jobs.JOBS} == {str(number) for number in range(1, 13)}
     for job in [*jobs.JOBS, *jobs.chosen([], full=True, quick=True)]:
         assert set(job.peers) <= set(SIDES) - {OURS.key}
         assert job.data == "prediction" or job.rows % job.batch == 0, "some loaders drop what is left over"
 
 
 def test_parts_and_sizes_are_chosen() -> None:
-    assert [job.key for job in jobs.chosen(["4"])] == ["4", "4r"]
+    assert [job.key for job in jobs.chosen(["4"])] == ["4", "4r", "4g"]
     assert [job.key for job in jobs.chosen(["4r"])] == ["4r"]
     assert "10-1m" not in {job.key for job in jobs.chosen([])}
     assert "10-1m" in {job.key for job in jobs.chosen([], full=True)}
     assert all(job.rows <= 256 for job in jobs.chosen([], quick=True))
     (job,) = jobs.chosen(["3"], rows=7000)
     assert job.rows == 6976
-    with pytest.raises(ValueError, match="no part 12"):
-        jobs.chosen(["12"])
+    with pytest.raises(ValueError, match="no part 99"):
+        jobs.chosen(["99"])
 
 
 def test_peers_learn_at_the_rates_that_unfreeze_resolves_to(home: Path) -> None:
@@ -106,9 +106,11 @@ def test_peers_learn_at_the_rates_that_unfreeze_resolves_to(home: Path) -> None:
     from unfreeze.recipe import TrainingRecipe
     from unfreeze.resolve import HEAD_RATE
 
-    rates = {name: family_of_timm(name).rates.fine_tuning for name in ("mobilenetv2_100", "resnet18")}
+    rates = {name: family_of_timm(name).rates.fine_tuning for name in ("mobilenetv2_100", "resnet18", "resnet50")}
     rates[jobs.MINILM.name] = family_of_config("bert").extras["rates"]["minilm"].fine_tuning
-    for model in (jobs.MINILM, jobs.MOBILENETV2, jobs.RESNET18):
+    for model in (jobs.BERT_BASE, jobs.DECODER_1B):
+        rates[model.name] = family_of_config(model.config["model_type"]).rates.fine_tuning
+    for model in {job.model.name: job.model for job in jobs.JOBS}.values():
         assert (model.lr, model.head_lr) == (rates[model.name], HEAD_RATE)
     training = TrainingRecipe()
     assert (training.warmup, training.weight_decay) == (jobs.WARMUP, jobs.WEIGHT_DECAY)
@@ -196,10 +198,13 @@ def test_a_job_that_lacks_something_says_what(monkeypatch: pytest.MonkeyPatch) -
 
     (search,) = jobs.chosen(["8"])
     monkeypatch.setattr(unfreeze, "__all__", ["fit"])
-    assert run.lacking(search) == "unfreeze.sweep does not exist yet"
+    assert run.lacking(search, {}) == "unfreeze.sweep does not exist yet"
     monkeypatch.setattr(unfreeze, "__all__", ["fit", "sweep"])
-    assert run.lacking(search) is None
-    assert run.lacking(jobs.chosen(["1"])[0]) is None
+    assert run.lacking(search, {}) is None
+    assert run.lacking(jobs.chosen(["1"])[0], {}) is None
+    for job in jobs.chosen(["12", "4g"]):
+        assert run.lacking(job, {"gpu": None}) == "it needs a GPU"
+        assert run.lacking(job, {"gpu": "one"}) is None
 
 
 def test_what_is_measured_is_known_in_its_size_only() -> None:

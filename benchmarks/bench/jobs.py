@@ -23,7 +23,8 @@ class Model:
     """A pre-trained model with the rates at which both sides train it, and where its last stage begins.
 
     `lr` and `head_lr` are what unfreeze resolves to by default (a test compares them); `last` are the names of the
-    modules below the head that learn in the jobs "last"; `options` are unfreeze.fit's.
+    modules below the head that learn in the jobs "last"; `options` are unfreeze.fit's. One that is `made_here` has
+    random weights: a timm network, or a transformers model of this `config`.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Model:
     head_lr: float = 1e-2
     options: Mapping[str, Any] = field(default_factory=dict)
     made_here: bool = False
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rates(self) -> tuple[float, float]:
@@ -47,6 +49,30 @@ MOBILENETV2 = Model(
     options={key: MOBILENET[key] for key in ("weights", "model__options")},
 )
 RESNET18 = Model("resnet18", 1e-4, ("layer4",), made_here=True)
+RESNET50 = Model("resnet50", 1e-4, ("layer4",), made_here=True)
+BERT_BASE = Model(
+    "bert-base",
+    1e-5,
+    ("encoder.layer.10", "encoder.layer.11"),
+    made_here=True,
+    config={"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
+)
+DECODER_1B = Model(
+    "decoder-1b",
+    2e-5,
+    ("layers.14", "layers.15"),
+    made_here=True,
+    config={
+        "model_type": "llama",
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 4096,
+        "pad_token_id": 0,
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +95,10 @@ class Job:
         A public name of unfreeze without which the job is skipped.
     most_runs : int or None
         Fewer than asked for where a run is long.
+    only_full : bool
+        Left out unless it is asked for.
+    gpu : bool
+        Too large for a machine without one.
     """
 
     key: str
@@ -87,6 +117,7 @@ class Job:
     needs: str | None = None
     most_runs: int | None = None
     only_full: bool = False
+    gpu: bool = False
 
     @property
     def part(self) -> str:
@@ -105,6 +136,9 @@ class Job:
 TEXT_PEERS = ("trainer", "trainer-best", "plain")
 IMAGE_PEERS = ("timm", "timm-best", "fastai", "plain")
 PHOTOS: dict[str, Any] = {"data": "flowers", "rows": 736, "validation": 200, "test": 300, "peers": IMAGE_PEERS}
+TRAINER = TEXT_PEERS[:2]
+BERT: dict[str, Any] = {"data": "text", "model": BERT_BASE, "rows": 4992, "gpu": True}
+DECODER: dict[str, Any] = {**BERT, "model": DECODER_1B, "peers": ("peft",)}
 GROWTH: dict[str, Any] = {
     "data": "generated",
     "model": MINILM,
@@ -130,14 +164,19 @@ JOBS: tuple[Job, ...] = (
     Job("3", "full on text", "text", MINILM, "full", None, 3, 1920, TEXT_PEERS),
     *_photos("", MOBILENETV2, "MobileNet-v2 (ImageNet)"),
     *_photos("r", RESNET18, "ResNet-18 (random weights)"),
-    Job("7", "gradual unfreezing of text", "text", MINILM, "gradual", None, 8, 1152, TEXT_PEERS[:2], gradual=True),
+    Job("7", "gradual unfreezing of text", "text", MINILM, "gradual", None, 8, 1152, TRAINER, gradual=True),
     Job("8", "search over 32 heads", "text", MINILM, "sweep", 1, 10, 1920, ("one", "sbert"), needs="sweep"),
-    Job("9e", "evaluation of 10,000 texts", "prediction", MINILM, "evaluate", 1, 1, 10_000, TEXT_PEERS[:2]),
+    Job("9e", "evaluation of 10,000 texts", "prediction", MINILM, "evaluate", 1, 1, 10_000, TRAINER),
     Job("9p", "prediction of 10,000 texts", "prediction", MINILM, "predict", 1, 1, 10_000, (*TEXT_PEERS, "sbert")),
     Job("11l", "LoRA on text", "text", MINILM, "lora", None, 3, 1920, ("peft",)),
     Job("11i", "IA3 on text", "text", MINILM, "ia3", None, 3, 1920, ("peft",)),
     Job("11x", "prefix tuning on text", "text", MINILM, "prefix", None, 3, 1920, ("peft",)),
     Job("11p", "prompt tuning on text", "text", MINILM, "prompt", None, 3, 1920, ("peft",)),
+    Job("12h", "head on BERT-base (random weights)", method="head", top=1, epochs=10, peers=TRAINER, **BERT),
+    Job("12f", "full on BERT-base (random weights)", method="full", top=None, epochs=3, peers=TRAINER, **BERT),
+    Job("12l", "LoRA on BERT-base (random weights)", method="lora", top=None, epochs=3, peers=("peft",), **BERT),
+    Job("12d", "LoRA on a decoder of 1.1 billion (random weights)", method="lora", top=None, epochs=1, **DECODER),
+    *(replace(job, gpu=True) for job in _photos("g", RESNET50, "ResNet-50 (random weights)")),
     Job("10-1k", "growth: 1,000 rows", rows=992, peers=("trainer-best", "sbert"), **GROWTH),
     Job("10-10k", "growth: 10,000 rows", rows=9984, peers=("trainer-best", "sbert"), **GROWTH),
     Job("10-100k", "growth: 100,000 rows", rows=100_000, peers=("sbert",), most_runs=1, **GROWTH),

@@ -29,5 +29,21 @@ def random_weights(place: Path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, place)
 
 
+def random_text_model(place: Path) -> None:
+    """A transformers model as its constructor makes it, with the embedded model's tokenizer."""
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    from bench.jobs import JOBS
+    from unfreeze.models.embedded import minilm_folder
+
+    asked = dict(next(job.model for job in JOBS if job.model.name == place.name).config)
+    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
+    config = AutoConfig.for_model(asked.pop("model_type"), **asked, vocab_size=len(tokenizer))
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(place)
+    tokenizer.save_pretrained(place)
+
+
 if __name__ == "__main__":
-    {"run": finished_run, "weights": random_weights}[sys.argv[1]](Path(sys.argv[2]))
+    {"run": finished_run, "weights": random_weights, "text": random_text_model}[sys.argv[1]](Path(sys.argv[2]))

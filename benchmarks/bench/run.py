@@ -49,7 +49,7 @@ def run(wish: Wish, results: Path) -> None:
     found["machine"] = machine()
     print(f"{found['machine']['name']}: {found['machine']['cpu']}", flush=True)
     for job in wish.jobs:
-        reason = lacking(job)
+        reason = lacking(job, found["machine"])
         found["skipped"] = {**found["skipped"], job.key: reason} if reason else without(found["skipped"], job.key)
         if reason is None:
             _job(job, wish, found, results)
@@ -120,10 +120,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, **quiet, "PYTHONPATH": path, "WANDB_MODE": "disabled", "UNFREEZE_CACHE": str(CACHE)}
 
 
-def lacking(job: Job) -> str | None:
-    """Why a job cannot be run yet."""
+def lacking(job: Job, machine: dict[str, Any]) -> str | None:
+    """Why a job cannot be run here."""
     import unfreeze
 
+    if job.gpu and not machine.get("gpu"):
+        return "it needs a GPU"
     there = job.needs is None or job.needs in unfreeze.__all__
     return None if there else f"unfreeze.{job.needs} does not exist yet"
 
@@ -132,6 +134,8 @@ def prepared(job: Job, quick: bool) -> str:
     """What has to be there before the clock starts: weights, or a finished run; "" for the embedded text model."""
     if job.data == "prediction":
         return made("run", BUILD / "prediction-run", again=True)
+    if job.model.config:
+        return made("text", BUILD / job.model.name)
     if job.model.made_here:
         return made("weights", BUILD / f"{job.model.name}.safetensors")
     return str(job.model.options.get("weights", ""))

@@ -16,15 +16,19 @@ from bench.work import Work
 MAX_LENGTH = 256
 
 
-class MeanPooled(nn.Module):
-    """The encoder without BERT's pooler, the mean over tokens, dropout, one linear layer: unfreeze's architecture."""
+class Pooled(nn.Module):
+    """The network without BERT's pooler, the mean over tokens (of a decoder the last one), dropout, one linear layer:
+    unfreeze's architecture.
+    """
 
     def __init__(self, folder: Path, outputs: int) -> None:
-        from transformers import AutoModel
+        from transformers import AutoConfig, AutoModel
 
         super().__init__()
-        self.backbone = AutoModel.from_pretrained(folder, add_pooling_layer=False)
-        self.dropout = nn.Dropout(self.backbone.config.hidden_dropout_prob)
+        self.encoder = AutoConfig.from_pretrained(folder).model_type == "bert"
+        no_pooler = {"add_pooling_layer": False} if self.encoder else {}
+        self.backbone = AutoModel.from_pretrained(folder, **no_pooler)
+        self.dropout = nn.Dropout(getattr(self.backbone.config, "hidden_dropout_prob", 0.0))
         self.head = nn.Linear(self.backbone.config.hidden_size, outputs)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
@@ -37,14 +41,19 @@ class MeanPooled(nn.Module):
         labels: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Logits of shape (rows, outputs), and the mean loss when labels are given."""
-        tokens = self.backbone(
-            input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
-        ).last_hidden_state
-        mask = attention_mask.unsqueeze(-1).to(tokens.dtype)
-        logits = self.head(self.dropout((tokens * mask).sum(1) / mask.sum(1)))
+        types = {"token_type_ids": token_type_ids} if self.encoder else {"use_cache": False}
+        tokens = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
+        logits = self.head(self.dropout(self.pool(tokens, attention_mask)))
         if labels is None:
             return {"logits": logits}
         return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+    def pool(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """One vector for each row."""
+        if not self.encoder:
+            return tokens[torch.arange(len(tokens), device=tokens.device), mask.sum(1) - 1]
+        weights = mask.unsqueeze(-1).to(tokens.dtype)
+        return (tokens * weights).sum(1) / weights.sum(1)
 
 
 def groups(model: nn.Module) -> list[list[nn.Parameter]]:
@@ -76,7 +85,7 @@ def pooler_size(model: nn.Module) -> int:
     return learning(pooler) if pooler is not None else 0
 
 
-def rate_groups(model: MeanPooled, work: Work) -> list[dict[str, Any]]:
+def rate_groups(model: Pooled, work: Work) -> list[dict[str, Any]]:
     """The optimizer's groups: unfreeze's rates for the encoder and the head, no decay for vectors."""
     rates = {"backbone": work.job.model.lr, "head": work.job.model.head_lr}
     return [
@@ -100,14 +109,14 @@ def encoded(tokenizer: Any, rows: Sequence[tuple[str, str]], labels: Sequence[st
     ]
 
 
-def saved(work: Work) -> tuple[MeanPooled, list[str]]:
+def saved(work: Work) -> tuple[Pooled, list[str]]:
     """The model of a finished run of unfreeze and its labels, for the prediction jobs."""
     from safetensors.torch import load_file
 
     from unfreeze.models.embedded import minilm_folder
 
     manifest = json.loads((work.place / "manifest.json").read_text())
-    model = MeanPooled(minilm_folder(), len(manifest["labels"]))
+    model = Pooled(minilm_folder(), len(manifest["labels"]))
     model.load_state_dict(load_file(work.place / "model" / "model.safetensors"))
     return model.eval(), list(manifest["labels"])
 

@@ -73,7 +73,8 @@ def imports(job: Job) -> None:
 def fit_options(work: Work) -> dict[str, Any]:
     """Keyword arguments of `unfreeze.fit` and `unfreeze.sweep`."""
     job, method = work.job, "head" if work.job.method == "sweep" else work.job.method
-    options: dict[str, Any] = {"data": work.splits, "model": job.model.name, "method": method, **KEEP}
+    model = str(work.place) if job.model.config else job.model.name
+    options: dict[str, Any] = {"data": work.splits, "model": model, "method": method, **KEEP}
     options |= {"epochs": job.epochs, "batch_size": job.batch, "seed": work.seed, "output": work.folder / "run"}
     if job.data == "flowers":
         options |= {**job.model.options, "weights": str(work.place), "image_size": 224}

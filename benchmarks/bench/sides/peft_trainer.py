@@ -8,7 +8,7 @@ import peft
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments, set_seed
 
 from bench.jobs import WARMUP, WEIGHT_DECAY
-from bench.sides._text import MeanPooled, encoded, learning
+from bench.sides._text import Pooled, encoded, learning
 from bench.sides.trainer import _settings, accuracy, linear
 from bench.work import Told, Work
 
@@ -49,7 +49,7 @@ def adapted(work: Work) -> Any:
     """The model with peft's adapter: inside the encoder, or around a classifier where peft adds virtual tokens."""
     method = work.job.method
     if method in ("lora", "ia3"):
-        model: Any = MeanPooled(work.place, len(work.labels))
+        model: Any = Pooled(work.place, len(work.labels))
         model.backbone = peft.get_peft_model(model.backbone, inside(method))
         return model
     around = {"prefix": peft.PrefixTuningConfig, "prompt": peft.PromptTuningConfig}[method]

@@ -37,7 +37,7 @@ def _texts(work: Work) -> Told:
             for split, rows in work.splits.items()
         }
     with told.timed("loading"):
-        model = _text.MeanPooled(work.place, len(work.labels)).to(_text.device())
+        model = _text.Pooled(work.place, len(work.labels)).to(_text.device())
         _text.let_learn(model, job.top)
     optimizer = torch.optim.AdamW(_text.rate_groups(model, work))
     told.trainable = _text.learning(model)

@@ -17,7 +17,7 @@ from transformers import (
 
 from bench.jobs import WARMUP, Job
 from bench.sides._text import (
-    MeanPooled,
+    Pooled,
     encoded,
     groups,
     learning,
@@ -81,7 +81,7 @@ def _train(work: Work) -> Told:
 
 def _model(work: Work) -> Any:
     if work.best:
-        return MeanPooled(work.place, len(work.labels))
+        return Pooled(work.place, len(work.labels))
     return AutoModelForSequenceClassification.from_pretrained(work.place, num_labels=len(work.labels))
 
 

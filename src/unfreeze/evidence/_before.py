@@ -106,9 +106,9 @@ def part_to_compute(context: Context, split: str) -> float:
     return 1 - frontier(names, context.job.phases[-1].learn) / len(names)
 
 
-def rows_in_time(context: Context, passes: float, loading: float = 0.0) -> float:
-    """Rows that can be read so often in the time left, after so many seconds of loading."""
-    return max(0.0, context.time_left() - loading) / (passes * seconds_of_a_row(context))
+def rows_in_time(context: Context, passes: float) -> float:
+    """Rows that can be read so often in the time left."""
+    return max(0.0, context.time_left()) / (passes * seconds_of_a_row(context))
 
 
 def seconds_to_load(context: Context) -> float:
