@@ -150,10 +150,18 @@ GROWTH: dict[str, Any] = {
 }
 
 
-def _photos(suffix: str, model: Model, what: str) -> tuple[Job, ...]:
+def _photos(suffix: str, model: Model, what: str, top: int = 3) -> tuple[Job, ...]:
     return (
         Job(f"4{suffix}", f"head on photos, {what}", model=model, method="head", top=1, epochs=10, **PHOTOS),
-        Job(f"5{suffix}", f"last stage on photos, {what}", model=model, method="last:3", top=3, epochs=5, **PHOTOS),
+        Job(
+            f"5{suffix}",
+            f"last stage on photos, {what}",
+            model=model,
+            method=f"last:{top}",
+            top=top,
+            epochs=5,
+            **PHOTOS,
+        ),
         Job(f"6{suffix}", f"full on photos, {what}", model=model, method="full", top=None, epochs=2, **PHOTOS),
     )
 
@@ -176,7 +184,7 @@ JOBS: tuple[Job, ...] = (
     Job("12f", "full on BERT-base (random weights)", method="full", top=None, epochs=3, peers=TRAINER, **BERT),
     Job("12l", "LoRA on BERT-base (random weights)", method="lora", top=None, epochs=3, peers=("peft",), **BERT),
     Job("12d", "LoRA on a decoder of 1.1 billion (random weights)", method="lora", top=None, epochs=1, **DECODER),
-    *(replace(job, gpu=True) for job in _photos("g", RESNET50, "ResNet-50 (random weights)")),
+    *(replace(job, gpu=True) for job in _photos("g", RESNET50, "ResNet-50 (random weights)", top=4)),
     Job("10-1k", "growth: 1,000 rows", rows=992, peers=("trainer-best", "sbert"), **GROWTH),
     Job("10-10k", "growth: 10,000 rows", rows=9984, peers=("trainer-best", "sbert"), **GROWTH),
     Job("10-100k", "growth: 100,000 rows", rows=100_000, peers=("sbert",), most_runs=1, **GROWTH),

@@ -146,8 +146,12 @@ def made(kind: str, place: Path, again: bool = False) -> str:
     if again and place.exists():
         shutil.rmtree(place)
     if not place.exists():
-        command = [sys.executable, "-m", "bench.prepare", kind, str(place)]
+        draft = place.parent / "draft" / place.name
+        shutil.rmtree(draft.parent, ignore_errors=True)
+        draft.parent.mkdir(parents=True)
+        command = [sys.executable, "-m", "bench.prepare", kind, str(draft)]
         subprocess.run(command, env=environment(), check=True, stdout=subprocess.DEVNULL)
+        draft.replace(place)
     return str(place)
 
 

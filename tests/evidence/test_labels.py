@@ -300,14 +300,17 @@ def test_the_quick_estimate_is_cleanlabs(seed: int, rows: int, classes: int, noi
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 10_000), rows=st.integers(200, 600), classes=st.integers(2, 10), noise=st.floats(0.05, 0.3))
 def test_the_quick_judge_is_cleanlab_but_for_rounding(seed: int, rows: int, classes: int, noise: float) -> None:
+    from cleanlab.rank import get_label_quality_scores
+
     draw = np.random.default_rng(seed)
     true = draw.integers(0, classes, rows)
     flipped = np.where(draw.random(rows) < noise, draw.integers(0, classes, rows), true)
     logits = 3.0 * np.eye(classes)[true] + draw.normal(size=(rows, classes))
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     slow, quick = (judge_classes(shares, flipped, quick=each) for each in (False, True))
-    assert (slow.suspect != quick.suspect).sum() <= classes**2 / 2, "a row for each pair of classes"
-    assert np.array_equal(slow.score, quick.score)
+    either = (slow.suspect | quick.suspect).sum()
+    assert (slow.suspect != quick.suspect).sum() <= min(classes**2 / 2, 3 + 0.3 * either)
+    assert np.allclose(slow.score, get_label_quality_scores(flipped, shares))
 
 
 def test_a_short_run_is_judged_without_loading_cleanlab(
@@ -319,5 +322,5 @@ def test_a_short_run_is_judged_without_loading_cleanlab(
         options = {**ASKED, "evaluation__evidence_share": 0.0}
         run = fit_text(home, tmp_path / "run", data=home_with_table[0], epochs=1, method="full", **options)
     assert "cleanlab" not in sys.modules
-    assert run.evidence["labels"]["judge"] == "confident learning"
+    assert run.evidence["labels"]["judge"] == "rule"
     assert list(run.evidence["labels"]["parts"]) == ["held back"]

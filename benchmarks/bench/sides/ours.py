@@ -66,6 +66,8 @@ def imports(job: Job) -> None:
 
     if job.data == "flowers":
         import timm  # noqa: F401
+    elif job.model.config.get("model_type") == "llama":
+        from transformers import AutoTokenizer, LlamaModel  # noqa: F401
     else:
         from transformers import AutoTokenizer, BertModel  # noqa: F401
 

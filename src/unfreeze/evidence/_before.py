@@ -29,7 +29,10 @@ MOSTLY = 0.7
 """Of the rows for which there seems to be time, how many are read at once: alike lengths make full batches."""
 
 LOADING = 0.25
-"""About what it takes to load the model again, in seconds."""
+"""About what it takes to load a small model again, in seconds."""
+
+SMALL = 25e6
+"""Parameters of a small model: loading and comparing take longer of a larger one."""
 
 
 @dataclass
@@ -86,8 +89,8 @@ def readable(context: Context, split: str, share: float) -> float:
     if kept_anyway(context, split):
         return math.inf
     reading = context.shared.get("features before", {}).get(split)
-    row = seconds_of_a_row(context) * part_to_compute(context, split)
-    rows = share * max(0.0, context.time_left() - seconds_to_load(context)) / row
+    left = share * max(0.0, context.time_left() - seconds_to_load(context))
+    rows = left / (seconds_of_a_row(context) * work_of_a_row(context, split)) if left else 0.0
     return rows + (reading.done if reading else 0)
 
 
@@ -95,25 +98,34 @@ def seconds_to_read(context: Context, split: str, rows: int) -> float:
     """About what it takes to have the features of so many rows before training, beside loading."""
     if kept_anyway(context, split):
         return 0.0
-    return min(rows, len(context.feeds[split])) * seconds_of_a_row(context) * part_to_compute(context, split)
+    return min(rows, len(context.feeds[split])) * seconds_of_a_row(context) * work_of_a_row(context, split)
 
 
-def part_to_compute(context: Context, split: str) -> float:
-    """About what part of the network a row has to pass, since what the run kept of the rest is played back."""
+def work_of_a_row(context: Context, split: str) -> float:
+    """About how much more or less a row is to compute than one that was scored: by its length, and by what was kept."""
+    scored, lengths = context.feeds.get("test", context.feeds["train"]).lengths, context.feeds[split].lengths
+    longer = sum(lengths) / len(lengths) / max(1e-9, sum(scored) / len(scored))
     if split != "train" or context.replayed is None or context.pretrained.additions:
-        return 1.0
+        return longer
     names = context.stack.names
-    return 1 - frontier(names, context.job.phases[-1].learn) / len(names)
+    return longer * (1 - frontier(names, context.job.phases[-1].learn) / len(names))
 
 
 def rows_in_time(context: Context, passes: float) -> float:
     """Rows that can be read so often in the time left."""
-    return max(0.0, context.time_left()) / (passes * seconds_of_a_row(context))
+    left = max(0.0, context.time_left())
+    return left / (passes * seconds_of_a_row(context)) if 0 < left < math.inf else left
 
 
 def seconds_to_load(context: Context) -> float:
     """About what it takes to have what reads features before training."""
-    return 0.0 if only_the_head_learned(context) or "working before" in context.shared else LOADING
+    there = only_the_head_learned(context) or "working before" in context.shared
+    return 0.0 if there else LOADING * size(context)
+
+
+def size(context: Context) -> float:
+    """How many times a small model's the parameters are; at least one."""
+    return max(1.0, context.pretrained.provenance.parameters / SMALL)
 
 
 def seconds_of_a_row(context: Context) -> float:
@@ -166,10 +178,12 @@ def features_before(context: Context, split: str, most: int, seconds: float) -> 
     reading = readings[split]
     if only_the_head_learned(context) and split in context.kept:
         reading.features = [context.features(split)[torch.tensor(reading.order)]]
-    ends = time.monotonic() + seconds
     wanted = min(most, len(reading.order))
+    if reading.done < wanted and not kept_anyway(context, split):
+        load_before(context)  # ahead of the clock
+    ends = time.monotonic() + seconds
     while reading.done < wanted and (left := ends - time.monotonic()) > 0:
-        row = 0.0 if math.isinf(left) else seconds_of_a_row(context) * part_to_compute(context, split)
+        row = 0.0 if math.isinf(left) else seconds_of_a_row(context) * work_of_a_row(context, split)
         in_time = int(MOSTLY * left / row) if row else wanted
         if reading.done and in_time < PORTION:
             break
@@ -210,5 +224,7 @@ def _played_back(played: Replayed, rows: Sequence[int]) -> Tensor:
     module, lengths = played.replay.module.eval(), played.feed.lengths
     with keeping(module, len(rows)) as keeper:
         for batch in reading_batches([lengths[row] for row in rows], played.job.evaluation_batch_size):
-            keeper.keep(batch, played.outputs([rows[place] for place in batch]).float().cpu())
+            outputs = played.job.portions.each(batch, lambda part: played.outputs([rows[place] for place in part]))
+            for part, found in outputs:
+                keeper.keep(part, found.float().cpu())
     return keeper.kept().features

@@ -156,8 +156,11 @@ class Context:
 
     def time_left(self) -> float:
         """Seconds that the kind of evidence at hand may still take."""
-        now = time.monotonic()
-        return min(self.seconds - (now - self._began), self._until - now)
+        return min(self.whole_time_left(), self._until - time.monotonic())
+
+    def whole_time_left(self) -> float:
+        """Seconds that this and all further kinds of evidence may still take."""
+        return self.seconds - (time.monotonic() - self._began)
 
     def at_work_on(self, what: str) -> None:
         """Tell what is being done, if nothing was told for a while."""

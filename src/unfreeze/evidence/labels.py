@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -70,7 +71,6 @@ def collect(context: Context) -> dict[str, Any] | None:
         return None
     if max(0.0, context.time_left()) < least(context):
         raise NoTimeLeft
-    quick = context.manifest.task == "classification" and context.time_left() < _loading()
     parts: dict[str, Part] = {}
     left_out: dict[str, str] = {}
     held = _held_back(context)
@@ -81,6 +81,7 @@ def collect(context: Context) -> dict[str, Any] | None:
         left_out["train"] = train
     else:
         parts["train"] = train
+    quick = context.manifest.task == "classification" and max(0.0, context.time_left()) < _loading()
     judged = {name: _judge(context, part, quick) for name, part in parts.items()}
     suspects = [
         _suspect(context, part, judged[name], row) for name, part in parts.items() for row in _worst(judged[name])
@@ -90,7 +91,7 @@ def collect(context: Context) -> dict[str, Any] | None:
         write_bytes(context.folder / "evidence" / FILE, table.encode())
     return {
         "parts": {name: _told(context, part, judged[name], quick) for name, part in parts.items()},
-        "judge": "confident learning" if quick else "cleanlab",
+        "judge": "distance" if context.manifest.task == "regression" else "rule" if quick else "cleanlab",
         "left_out": left_out,
         "suspects": len(suspects),
         "file": FILE,
@@ -123,8 +124,10 @@ def _train(context: Context) -> Part | str:
         return "the model began at random weights: there are no features to judge training rows by"
     enough = min(len(context.feeds["train"]), ENOUGH * context.task.outputs(context.manifest))
     rows: list[int] = []
-    if readable(context, "train", SHARE) >= enough:
-        rows, features = features_before(context, "train", MOST_TRAIN, SHARE * context.time_left())
+    left = max(0.0, context.time_left())
+    share = SHARE * (1 - min(left, least(context)) / left if 0 < left < math.inf else 1.0)
+    if readable(context, "train", share) >= enough:
+        rows, features = features_before(context, "train", MOST_TRAIN, share * left)
     if len(rows) < enough:
         return "too few rows of each label could be read in the time that was left"
     chosen = torch.tensor(rows, dtype=torch.long)

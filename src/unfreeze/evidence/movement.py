@@ -4,7 +4,8 @@ The JSON: {"split", "rows", "groups": [{"name", "kind" ("own", "addition", "head
 "unchanged" (every parameter and buffer is the same to the bit), "relative_change", "buffers_change", "cka", "cka_low",
 "cka_high", "cka_rows"}]}, groups from the lowest to the head. `relative_change` is ‖after - before‖ / ‖before‖ over the
 parameters, None where they started at zero; the head's is against its random start. `cka` is None for additions, for
-groups whose output has no row per input, and with too few rows.
+groups whose output has no row per input, and with too few rows. Where the head alone learned the others' is 1 without
+any row being read.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ import torch
 from torch import Tensor
 
 from unfreeze.data.manifest import Input
-from unfreeze.evidence._before import LOADING, load_before, only_the_head_learned, rows_in_time, seconds_of_a_row
+from unfreeze.evidence._before import (
+    LOADING,
+    load_before,
+    only_the_head_learned,
+    rows_in_time,
+    seconds_of_a_row,
+    size,
+)
 from unfreeze.evidence._context import Context
 from unfreeze.evidence._evidence import Evidence, NoTimeLeft
 from unfreeze.evidence._features import computing, group_features, sampled
@@ -30,7 +38,7 @@ from unfreeze.stack.groups import LayerGroup, LayerStack
 ROWS = 256
 
 COMPARING = 0.15
-"""About what it takes to compare and to copy the weights, in seconds."""
+"""About what it takes to compare and to copy the weights of a small model, in seconds."""
 
 SLOWER = {"text": 2.0, "image": 1.0}
 """Few rows take so many times what as many of a full batch do."""
@@ -52,20 +60,21 @@ def collect(context: Context) -> dict[str, Any] | None:
     for group in groups:
         name = group["name"]
         figure = cka(was[name], now[name]) if name in was and name in now else None
-        if head_alone and group["unchanged"]:
+        group["cka_rows"] = 0 if figure is None else len(rows)
+        if head_alone and group["kind"] == "own" and group["unchanged"]:
             figure = {"value": 1.0, "low": 1.0, "high": 1.0}  # the same weights, above the same ones
         group["cka"] = None if figure is None else figure["value"]
         group["cka_low"], group["cka_high"] = (None, None) if figure is None else (figure["low"], figure["high"])
-        group["cka_rows"] = 0 if figure is None else len(rows)
     return {"split": split, "rows": len(rows), "groups": groups}
 
 
 def least(context: Context) -> float:
     """Seconds for the fewest rows that say something; weights are compared in less than they are loaded in."""
     split = _split(context)
-    loading = COMPARING + (0.0 if "before" in vars(context) else LOADING)
-    few = 0 if _head_alone(context, split) else min(FEW, len(context.feeds[split]))
-    return loading + _passes(context) * few * seconds_of_a_row(context)
+    loading = size(context) * (COMPARING + (0.0 if "before" in vars(context) else LOADING))
+    if _head_alone(context, split):
+        return loading
+    return loading + _passes(context) * min(FEW, len(context.feeds[split])) * seconds_of_a_row(context)
 
 
 def _passes(context: Context) -> float:

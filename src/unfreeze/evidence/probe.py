@@ -112,7 +112,8 @@ def least(context: Context) -> float:
     if not context.judged or began_at_random(context) or len(context.feeds["train"]) < LEAST:
         return 0.0
     wanted = {split: _enough(context) if split == "train" else HELD for split in MOST_ROWS if split in context.feeds}
-    reading = sum(seconds_to_read(context, split, rows) for split, rows in wanted.items())
+    each = {split: seconds_to_read(context, split, rows) for split, rows in wanted.items()}
+    reading = max(sum(each.values()), each["train"] / TIME["train"])
     return seconds_to_load(context) + reading + _fitting(context, wanted["train"])
 
 

@@ -38,7 +38,8 @@ WEAK = 0.7
 
 FOUND_BY = {
     "cleanlab": " by cleanlab",
-    "confident learning": " by the rule of confident learning (there was no time to load cleanlab, which rounds it "
+    "distance": " since they lie far from what is predicted",
+    "rule": " by the rule of confident learning (there was no time to load cleanlab, which rounds it "
     "somewhat differently)",
 }
 
