@@ -302,7 +302,7 @@ def _where(measured: Sequence[tuple[Job, Mapping[str, list[Record]]]]) -> str:
         if records[0]["parts"]:
             cells = [f"{statistics.median(record['parts'].get(name, 0.0) for record in records):.2f}" for name in names]
             share = statistics.median(_share_of_report(record) for record in records)
-            lacks = ", ".join(sorted({kind for record in records for kind in record.get("left_out", ["?"])}))
+            lacks = ", ".join(sorted({kind for record in records for kind in record.get("left_out", ["–"])}))
             lines_.append(f"| {job.key}. {job.title} | " + " | ".join([*cells, f"{share:.1%}", lacks]) + " |")
     return "\n".join(lines_)
 
