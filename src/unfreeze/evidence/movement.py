@@ -40,7 +40,7 @@ ROWS = 256
 COMPARING = 0.15
 """About what it takes to compare and to copy the weights of a small model, in seconds."""
 
-SLOWER = {"text": 2.0, "image": 1.0}
+SLOWER = {"text": 3.0, "image": 1.0}
 """Few rows take so many times what as many of a full batch do."""
 
 FEW = 64

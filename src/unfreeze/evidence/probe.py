@@ -39,7 +39,7 @@ LEAST = 20
 ENOUGH = 5
 """Training rows for each output that are worth reading: a probe that knows fewer flatters the run."""
 
-HELD = 100
+HELD = 50
 """Rows of validation, and of test, to read at the least."""
 
 
