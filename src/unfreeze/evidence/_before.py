@@ -98,7 +98,9 @@ def seconds_to_read(context: Context, split: str, rows: int) -> float:
     """About what it takes to have the features of so many rows before training, beside loading."""
     if kept_anyway(context, split):
         return 0.0
-    return min(rows, len(context.feeds[split])) * seconds_of_a_row(context) * work_of_a_row(context, split)
+    reading = context.shared.get("features before", {}).get(split)
+    missing = max(0, min(rows, len(context.feeds[split])) - (reading.done if reading else 0))
+    return missing * seconds_of_a_row(context) * work_of_a_row(context, split)
 
 
 def work_of_a_row(context: Context, split: str) -> float:

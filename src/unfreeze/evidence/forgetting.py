@@ -29,8 +29,8 @@ from unfreeze.evidence._before import (
     began_at_random,
     features_before,
     readable,
-    seconds_of_a_row,
     seconds_to_load,
+    seconds_to_read,
     untouched,
 )
 from unfreeze.evidence._context import Context
@@ -68,7 +68,7 @@ def collect(context: Context) -> dict[str, Any] | None:
         read = (untouched(context), context.pretrained)
         before, after = (_features(context, each, reference.held, rows) for each in read)
     else:
-        on = "validation" if "validation" in context.feeds else context.judged or "train"
+        on = _own_split(context)
         rows, before, after = _own_rows(context, on)
     found["drift"] = {"on": on, **drift(before, after, context.recipe.evaluation.bootstrap, context.recipe.seed)}
     if reference is not None and reference.manifest is not None and len(rows) >= LEAST:
@@ -87,7 +87,13 @@ def least(context: Context) -> float:
     below = set(context.job.learned) - {context.stack.names[-1]}
     if not below or began_at_random(context) or context.recipe.evaluation.source is not None:
         return 0.0
-    return seconds_to_load(context) + 2 * LEAST * seconds_of_a_row(context)
+    split = _own_split(context)
+    passes = 1 if split in context.kept else 2
+    return seconds_to_load(context) + passes * seconds_to_read(context, split, LEAST)
+
+
+def _own_split(context: Context) -> str:
+    return "validation" if "validation" in context.feeds else context.judged or "train"
 
 
 def _own_rows(context: Context, split: str) -> tuple[list[int], Tensor, Tensor]:

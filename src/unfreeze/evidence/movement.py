@@ -71,7 +71,8 @@ def collect(context: Context) -> dict[str, Any] | None:
 def least(context: Context) -> float:
     """Seconds for the fewest rows that say something; weights are compared in less than they are loaded in."""
     split = _split(context)
-    loading = size(context) * (COMPARING + (0.0 if "before" in vars(context) else LOADING))
+    loads = 0 if "before" in vars(context) else 2 if context.pretrained.additions else 1  # additions are put in anew
+    loading = size(context) * (COMPARING + loads * LOADING)
     if _head_alone(context, split):
         return loading
     return loading + _passes(context) * min(FEW, len(context.feeds[split])) * seconds_of_a_row(context)

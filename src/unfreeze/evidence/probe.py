@@ -12,6 +12,7 @@ from torch import Tensor
 from unfreeze.evaluation.intervals import with_intervals
 from unfreeze.evaluation.paired import chance_of_gain
 from unfreeze.evidence._before import (
+    MOSTLY,
     began_at_random,
     features_before,
     kept_anyway,
@@ -126,7 +127,10 @@ def _fitting(context: Context, rows: int) -> float:
 
 
 def _part(context: Context, split: str) -> Part:
-    rows, features = features_before(context, split, MOST_ROWS[split], TIME[split] * context.time_left())
+    seconds = TIME[split] * context.time_left()
+    if split != "train":
+        seconds = max(seconds, seconds_to_read(context, split, HELD) / MOSTLY)
+    rows, features = features_before(context, split, MOST_ROWS[split], seconds)
     return Part(rows, features, context.targets(split)[torch.tensor(rows, dtype=torch.long)])
 
 
