@@ -160,6 +160,17 @@ def test_links_that_leave_the_folder_are_refused(tmp_path: Path) -> None:
     assert len(reading.table) == 12
 
 
+def test_a_folder_of_links_alone_says_that_they_were_put_aside(tmp_path: Path) -> None:
+    outside = folders(tmp_path / "outside")
+    (tmp_path / "data" / "cat").mkdir(parents=True)
+    for path in sorted((outside / "cat").iterdir()):
+        (tmp_path / "data" / "cat" / path.name).symlink_to(path)
+    with pytest.raises(
+        DataError, match=r"\d+ files put aside \(a link that leaves the data folder: cat/"
+    ):
+        read_source(tmp_path / "data", ReadOptions())
+
+
 def test_paths_in_a_table_stay_in_its_folder(tmp_path: Path) -> None:
     data = folders(tmp_path / "data")
     noise(50).save(tmp_path / "secret.png")

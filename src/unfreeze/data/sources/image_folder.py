@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from unfreeze.data.sources._reading import (
     suffix_of,
 )
 from unfreeze.errors import DataError
+from unfreeze.progress import counted
 
 _FILE_COLUMNS = ("file_name", "filename", "file", "image", "path", "image_path")
 
@@ -46,7 +48,7 @@ def read(folder: Path, options: ReadOptions) -> Reading:
             splits.append(split)
             origin.append(where)
     if not refs:
-        raise DataError(f"Folder '{folder}' has no images in class folders. It holds {len(others)} other files.")
+        raise DataError(f"Folder '{folder}' has no images in class folders. It holds {_what_else(others, quarantine)}.")
     table = Table({"image": list(refs), "label": list(labels)}, origin, root=folder)
     if any(splits):
         table.split = [split or "train" for split in splits]
@@ -57,6 +59,14 @@ def read(folder: Path, options: ReadOptions) -> Reading:
     for name in _metadata_files(folder):
         _join(table, name, options, findings)
     return Reading(table, quarantine, findings)
+
+
+def _what_else(others: Sequence[str], quarantine: Sequence[Quarantined]) -> str:
+    """In words, what a folder holds that is of no use."""
+    reasons = Counter(row.reason for row in quarantine)
+    first = {row.reason: row.origin for row in reversed(quarantine)}
+    put_aside = [f"{counted(count, 'file')} put aside ({why}: {first[why]})" for why, count in reasons.items()]
+    return ", ".join([counted(len(others), "other file"), *put_aside])
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, SplitName | None, str]]:
