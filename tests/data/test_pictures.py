@@ -165,9 +165,7 @@ def test_a_folder_of_links_alone_says_that_they_were_put_aside(tmp_path: Path) -
     (tmp_path / "data" / "cat").mkdir(parents=True)
     for path in sorted((outside / "cat").iterdir()):
         (tmp_path / "data" / "cat" / path.name).symlink_to(path)
-    with pytest.raises(
-        DataError, match=r"\d+ files put aside \(a link that leaves the data folder: cat/"
-    ):
+    with pytest.raises(DataError, match=r"\d+ files put aside \(a link that leaves the data folder: cat/"):
         read_source(tmp_path / "data", ReadOptions())
 
 
