@@ -313,9 +313,15 @@ def test_every_advice_can_be_run(run: Run, home: Path, tmp_path: Path) -> None:
         assert 0 <= advice.gain <= 1
 
 
+def with_seconds(seconds: float) -> Context:
+    """A context that knows its time alone."""
+    nothing: Any = None
+    return Context(nothing, nothing, {}, {}, seconds=seconds)
+
+
 def test_each_kind_has_time_of_its_own() -> None:
     """What the first takes too much is not taken from one that looks at the clock later, beyond what is really gone."""
-    context = Context(None, None, {}, {}, seconds=90.0)  # type: ignore[arg-type]
+    context = with_seconds(90.0)
     context.share_among([0.0] * 9)
     first = context.time_left()
     assert 53 < first <= 54, "most of it"
@@ -337,7 +343,7 @@ def test_each_kind_has_time_of_its_own() -> None:
     ],
 )
 def test_what_others_need_is_kept_for_them(needs: list[float], given: float) -> None:
-    context = Context(None, None, {}, {}, seconds=90.0)  # type: ignore[arg-type]
+    context = with_seconds(90.0)
     context.share_among(needs)
     assert given - 0.5 < context.time_left() <= given
 

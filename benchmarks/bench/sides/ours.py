@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +63,13 @@ class Watch(Silent):
 
 def imports(job: Job) -> None:
     """What `fit` would import first, as a peer's module does: before the clock starts."""
-    from unfreeze import api  # noqa: F401
-
+    import_module("unfreeze.api")
     if job.data == "flowers":
-        import timm  # noqa: F401
-    elif job.model.config.get("model_type") == "llama":
-        from transformers import AutoTokenizer, LlamaModel  # noqa: F401
-    else:
-        from transformers import AutoTokenizer, BertModel  # noqa: F401
+        import_module("timm")
+        return
+    transformers = import_module("transformers")  # whose names are loaded when they are asked for
+    for name in ("AutoTokenizer", "LlamaModel" if job.model.config.get("model_type") == "llama" else "BertModel"):
+        getattr(transformers, name)
 
 
 def fit_options(work: Work) -> dict[str, Any]:

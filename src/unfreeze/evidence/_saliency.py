@@ -177,4 +177,5 @@ def rank_correlation(one: NDArray[Any], other: NDArray[Any]) -> float | None:
 def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
     """Places from the smallest to the largest; equal values share the mean of theirs (scipy.stats loads slowly)."""
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[which]  # type: ignore[no-any-return]
+    places: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
+    return np.asarray(places[which])
